@@ -1,0 +1,1 @@
+"""Workloads, evaluation, load generation and reports."""

@@ -1,0 +1,1 @@
+"""Model families, splitting into segments, ONNX, parity and the bundle writer."""

@@ -1,0 +1,1 @@
+"""Recipes that make exits good, and the demo models."""
