@@ -1,0 +1,1 @@
+"""Model families that export knows how to split into segments."""
