@@ -1,0 +1,1 @@
+"""The embedded demo model: its data, losses, recipe and trained checkpoint."""

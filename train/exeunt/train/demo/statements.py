@@ -1,0 +1,255 @@
+"""Statements about scenes: templates, exact labels, and sampling balanced over the labels.
+
+A closed parcel hides one object of any kind, or nothing. A statement is entailed when it is true
+for every way to fill the parcels, contradicted when it is false for every way, else neutral.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exeunt.train.demo.scenes import (
+    GRID,
+    KINDS,
+    NUM_CELLS,
+    NUM_KINDS,
+    PARCEL,
+    Cells,
+    sample_scenes,
+)
+
+ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
+STATEMENT_LABELS = ("entailment", "neutral", "contradiction")
+RELATIONS = ("left of", "right of", "above", "below")
+QUANTIFIERS = ("exactly", "at least", "at most")
+NUMBERS = ("zero", "one", "two", "three")
+
+# (template, quantifier, number): the labels are balanced within each of these variants.
+EXISTS, COUNT, RELATION, DOUBLE = 0, 1, 2, 3
+TEMPLATES = ("exists", "count", "relation", "double_relation")
+AT_LEAST, AT_MOST, EXACTLY = 1, 2, 0
+VARIANTS: tuple[tuple[int, int, int], ...] = (
+    (EXISTS, AT_LEAST, 1),
+    (EXISTS, AT_MOST, 0),
+    (COUNT, EXACTLY, 1),
+    (COUNT, EXACTLY, 2),
+    (COUNT, EXACTLY, 3),
+    (COUNT, AT_LEAST, 2),
+    (COUNT, AT_LEAST, 3),
+    (COUNT, AT_MOST, 1),
+    (COUNT, AT_MOST, 2),
+    (RELATION, 0, 0),
+    (DOUBLE, 0, 0),
+)
+# Shares of the templates, in the order of TEMPLATES.
+TEMPLATE_SHARES = (0.2, 0.2, 0.3, 0.3)
+
+_ROW, _COLUMN = np.divmod(np.arange(NUM_CELLS), GRID)
+_BIT = np.left_shift(1, np.arange(NUM_CELLS)).astype(np.int32)
+
+
+def _partners(relation: int) -> NDArray[np.int32]:
+    """Return, for each cell i, the bit set of the cells j such that i is `relation` j."""
+    axis = _COLUMN if relation < 2 else _ROW
+    first, second = axis[:, None], axis[None, :]
+    holds = first < second if relation in (0, 2) else first > second
+    return (holds * _BIT[None, :]).sum(axis=1).astype(np.int32)
+
+
+PARTNERS = np.stack([_partners(relation) for relation in range(len(RELATIONS))])  # [4, 16]
+
+
+@dataclass(frozen=True)
+class Statements:
+    """A table of statements, one row each; every field is an array of length N."""
+
+    scene: NDArray[np.int64]  # index into the scenes that they were sampled for
+    variant: NDArray[np.int8]  # index into VARIANTS
+    subjects: NDArray[np.int8]  # [N, 3] kinds X, Y, Z; unused ones are 0
+    relations: NDArray[np.int8]  # [N, 2] indices into RELATIONS
+    label: NDArray[np.int8]  # index into STATEMENT_LABELS
+
+    def __len__(self) -> int:
+        """Count the statements."""
+        return len(self.scene)
+
+    def take(self, rows: NDArray[np.int64]) -> "Statements":
+        """Return the given rows, in that order."""
+        return Statements(
+            self.scene[rows],
+            self.variant[rows],
+            self.subjects[rows],
+            self.relations[rows],
+            self.label[rows],
+        )
+
+    def key(self, row: int) -> tuple[int, ...]:
+        """Return what the text of a row depends on, as a hashable key."""
+        x, y, z = self.subjects[row].tolist()
+        return (int(self.variant[row]), x, y, z, *self.relations[row].tolist())
+
+
+def phrase(key: tuple[int, ...]) -> str:
+    """Write a statement in words; `key` comes from `Statements.key`."""
+    variant, x, y, z, first, second = key
+    template, quantifier, number = VARIANTS[variant]
+    if template == EXISTS:
+        return f"there is {'no' if number == 0 else article(x)} {KINDS[x][1]}"
+    if template == COUNT:
+        verb, noun = ("is", KINDS[x][1]) if number == 1 else ("are", KINDS[x][2])
+        return f"there {verb} {QUANTIFIERS[quantifier]} {NUMBERS[number]} {noun}"
+    text = f"{article(x)} {KINDS[x][1]} is {RELATIONS[first]} {article(y)} {KINDS[y][1]}"
+    if template == RELATION:
+        return text
+    return f"{text} and {RELATIONS[second]} {article(z)} {KINDS[z][1]}"
+
+
+def article(kind: int) -> str:
+    """Return the indefinite article of a kind's name."""
+    return "an" if KINDS[kind][1][0] in "aeiou" else "a"
+
+
+def label_statements(
+    cells: Cells,
+    variant: NDArray[np.int8],
+    subjects: NDArray[np.int8],
+    relations: NDArray[np.int8],
+) -> NDArray[np.int8]:
+    """Label statements exactly, without listing the fills.
+
+    Counts lie in [visible, visible + parcels] and every value is reached. Relations only gain from
+    more objects: they are entailed when the visible objects alone make them true, and possible
+    when distinct cells, each a parcel or the right kind, make them true.
+
+    Args:
+        cells: int8[N, 16], the scene of each statement.
+        variant: int8[N], index into VARIANTS.
+        subjects: int8[N, 3], distinct kinds X, Y, Z.
+        relations: int8[N, 2].
+
+    Returns:
+        int8[N], index into STATEMENT_LABELS.
+    """
+    table = np.array(VARIANTS)
+    template, quantifier, number = table[variant].T
+    always, never = _bounds_of_counts(cells, subjects[:, 0], quantifier, number)
+    related = np.flatnonzero(template >= RELATION)
+    if len(related):
+        chosen = cells[related], subjects[related], relations[related], template[related]
+        always[related] = _some_cells_hold(*chosen, parcels=False)
+        never[related] = ~_some_cells_hold(*chosen, parcels=True)
+    return np.where(always, ENTAILMENT, np.where(never, CONTRADICTION, NEUTRAL)).astype(np.int8)
+
+
+def _bounds_of_counts(
+    cells: Cells,
+    kind: NDArray[np.int8],
+    quantifier: NDArray[np.int64],
+    number: NDArray[np.int64],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    low = (cells == kind[:, None]).sum(axis=1)
+    high = low + (cells == PARCEL).sum(axis=1)
+    always = np.select(
+        [quantifier == EXACTLY, quantifier == AT_LEAST],
+        [(low == number) & (high == number), low >= number],
+        high <= number,
+    )
+    never = np.select(
+        [quantifier == EXACTLY, quantifier == AT_LEAST],
+        [(low > number) | (high < number), high < number],
+        low > number,
+    )
+    return always, never
+
+
+def _some_cells_hold(
+    cells: Cells,
+    subjects: NDArray[np.int8],
+    relations: NDArray[np.int8],
+    template: NDArray[np.int64],
+    *,
+    parcels: bool,
+) -> NDArray[np.bool_]:
+    closed = (cells == PARCEL) if parcels else np.zeros(cells.shape, dtype=bool)
+    x, y, z = (
+        (((cells == subjects[:, [i]]) | closed) * _BIT).sum(axis=1).astype(np.int32)
+        for i in range(3)
+    )
+    double = template == DOUBLE
+    found = np.zeros(len(cells), dtype=bool)
+    for cell in range(NUM_CELLS):
+        second = y & PARTNERS[relations[:, 0], cell]
+        third = z & PARTNERS[relations[:, 1], cell]
+        # One parcel cannot be both Y and Z.
+        same_single = (second == third) & ((second & (second - 1)) == 0)
+        pair = (second != 0) & (~double | ((third != 0) & ~same_single))
+        found |= ((x >> cell) & 1).astype(bool) & pair
+    return found
+
+
+def sample_statements(
+    rng: np.random.Generator, cells: Cells, count: int
+) -> Statements:
+    """Sample `count` statements about scenes, balanced over the labels within each variant."""
+    quota = _quotas(count)
+    parts: list[Statements] = []
+    filled = np.zeros_like(quota)
+    while (filled < quota).any():
+        open_variants = np.flatnonzero((filled < quota).any(axis=1))
+        found = _candidates(rng, cells, max(4096, 2 * count), open_variants)
+        group = found.variant.astype(np.int64) * 3 + found.label
+        order = np.argsort(group, kind="stable")
+        starts = np.searchsorted(group[order], np.arange(quota.size))
+        rank = np.arange(len(order)) - starts[group[order]]
+        keep = order[rank < (quota - filled).ravel()[group[order]]]
+        parts.append(found.take(keep))
+        filled += np.bincount(group[keep], minlength=quota.size).reshape(quota.shape)
+    rows = Statements(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("scene", "variant", "subjects", "relations", "label")
+        )
+    )
+    return rows.take(rng.permutation(count))
+
+
+def _quotas(count: int) -> NDArray[np.int64]:
+    """Share `count` out over [variant, label]; what rounding leaves goes to the last template."""
+    quota = np.zeros((len(VARIANTS), 3), dtype=np.int64)
+    for template, share in enumerate(TEMPLATE_SHARES):
+        members = [i for i, entry in enumerate(VARIANTS) if entry[0] == template]
+        quota[members] = int(count * share) // (3 * len(members))
+    for extra in range(count - int(quota.sum())):
+        quota[len(VARIANTS) - 1 - (extra // 3) % 2, extra % 3] += 1
+    return quota
+
+
+def _candidates(
+    rng: np.random.Generator, cells: Cells, count: int, variants: NDArray[np.int64]
+) -> Statements:
+    scene = rng.integers(0, len(cells), size=count)
+    variant = variants[rng.integers(0, len(variants), size=count)].astype(np.int8)
+    # Mostly kinds that are in the scene: a statement about absent things needs no looking.
+    ranked = rng.random((count, NUM_KINDS)).astype(np.float32)
+    seen = np.zeros((len(cells), NUM_KINDS + 2), dtype=bool)
+    np.put_along_axis(seen, cells.astype(np.int64) % (NUM_KINDS + 2), True, axis=1)
+    ranked -= seen[scene, :NUM_KINDS] * (rng.random((count, NUM_KINDS)) < 0.9)
+    subjects = np.argsort(ranked, axis=1)[:, :3]
+    subjects = rng.permuted(subjects, axis=1).astype(np.int8)
+    relations = rng.integers(0, len(RELATIONS), size=(count, 2)).astype(np.int8)
+    relations[:, 1] = (relations[:, 0] + rng.integers(1, 4, size=count)) % 4
+    labels = label_statements(cells[scene], variant, subjects, relations)
+    return Statements(scene, variant, subjects, relations, labels)
+
+
+def split_statements(split: str, count: int, seed: int) -> tuple[Cells, Statements]:
+    """Make the fixed statements of a split, one scene each.
+
+    Returns:
+        The scenes int8[count, 16] and as many statements, row i about scene i.
+    """
+    rng = np.random.default_rng([seed, sorted(("calibration", "test", "train")).index(split)])
+    pool = sample_scenes(rng, count * 2, split)
+    table = sample_statements(rng, pool, count)
+    return pool[table.scene], table
