@@ -1,1 +1,1 @@
-"""The scores that exit criteria read: one folder a kernel, the reference beside its device kernels."""
+"""The scores that exit criteria read: one folder a kernel, its reference in it."""

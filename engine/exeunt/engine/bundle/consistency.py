@@ -1,0 +1,132 @@
+"""Checks of a manifest as a whole: every name leads somewhere and the lanes form no cycle."""
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+from exeunt.engine.bundle.tensors import HEAD_TENSORS, LOOP_TENSORS, Reference
+
+if TYPE_CHECKING:
+    from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
+
+
+def check(manifest: "Manifest") -> None:
+    """Raise ValueError, naming the part and the mend, where the manifest contradicts itself."""
+    names = [lane.name for lane in manifest.lanes]
+    _unique("lane", names)
+    _unique("task", [task.name for task in manifest.tasks])
+    for task in manifest.tasks:
+        _check_task(manifest, task.name, task.lane, len(task.labels))
+    lane_order(manifest)
+    for lane in manifest.lanes:
+        _check_lane(manifest, lane)
+    used = {name for lane in manifest.lanes for name in lane.segments()}
+    if unused := sorted(set(manifest.segments) - used):
+        raise ValueError(f"segments {unused} belong to no lane: remove them or name them in one")
+    _check_inputs(manifest)
+
+
+def lane_order(manifest: "Manifest") -> list[str]:
+    """Return the lanes' names so that each stands behind the lanes it joins."""
+    names = [lane.name for lane in manifest.lanes]
+    for lane in manifest.lanes:
+        if missing := [name for name in lane.join if name not in names]:
+            raise ValueError(f"lane {lane.name!r} joins {missing}, but the lanes are {names}")
+    graph = {lane.name: list(lane.join) for lane in manifest.lanes}
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise ValueError(f"lanes wait for each other in a circle: {error.args[1]}") from None
+
+
+def _unique(what: str, names: list[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{what} names {twice} are used twice: each must be unique")
+
+
+def _check_task(manifest: "Manifest", name: str, lane_name: str, labels: int) -> None:
+    lanes = {lane.name: lane for lane in manifest.lanes}
+    if lane_name not in lanes:
+        raise ValueError(f"task {name!r} is answered by lane {lane_name!r}, which is not there")
+    lane = lanes[lane_name]
+    if not lane.final_head and lane.depth not in lane.heads:
+        raise ValueError(
+            f"task {name!r} is answered by lane {lane_name!r}, which needs a head after its last"
+            " layer or a `final_head`"
+        )
+    if labels and lane.classes != labels:
+        raise ValueError(
+            f"task {name!r} has {labels} labels, but the heads of lane {lane_name!r} answer"
+            f" {lane.classes} logits"
+        )
+
+
+def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
+    if not (lane.setup or lane.entry):
+        raise ValueError(f"lane {lane.name!r} needs an `entry` or a `setup` segment")
+    for state, mask in lane.compare.items():
+        for name in (state, mask):
+            if name is not None and name not in lane.state:
+                raise ValueError(f"lane {lane.name!r} compares {name!r}, which is no state of it")
+    if len({lane.state[state].shape[-1] for state in lane.compare}) > 1:
+        raise ValueError(f"lane {lane.name!r} compares states of different widths")
+    for name in lane.segments():
+        if name not in manifest.segments:
+            raise ValueError(f"lane {lane.name!r} names segment {name!r}, which is not there")
+        _check_segment(manifest, lane, name, manifest.segments[name])
+    kinds = {
+        "layer": lane.layers,
+        "head": (*lane.heads.values(), *([lane.final_head] if lane.final_head else [])),
+        "propagate_kv": tuple(lane.propagate.values()),
+    }
+    for kind, names in kinds.items():
+        if wrong := [name for name in names if manifest.segments[name].kind != kind]:
+            raise ValueError(f"lane {lane.name!r} uses {wrong} as {kind}, but they are not")
+
+
+def _check_segment(
+    manifest: "Manifest", lane: "LaneSpec", name: str, segment: "SegmentSpec"
+) -> None:
+    where = f"segment {name!r} in lane {lane.name!r}"
+    lanes = {other.name: other for other in manifest.lanes}
+    for text in segment.inputs.values():
+        scope, tensor = Reference.parse(text)
+        known: Mapping[str, object]
+        if scope == "":
+            known = lane.state
+        elif scope == "input":
+            known = manifest.tensors
+        elif scope == "loop" and lane.loop:
+            known = LOOP_TENSORS
+        elif scope in lane.join:
+            known = lanes[scope].state
+        else:
+            raise ValueError(
+                f"{where} reads {text!r}: expected a state of the lane, `input.NAME`,"
+                f" `loop.NAME` in a loop, or a state of a joined lane ({list(lane.join)})"
+            )
+        if tensor not in known:
+            raise ValueError(f"{where} reads {text!r}, which is not declared")
+    for text in segment.outputs.values():
+        scope, tensor = Reference.parse(text)
+        if segment.kind == "head":
+            if scope != "head" or tensor not in HEAD_TENSORS:
+                raise ValueError(f"{where} writes {text!r}: a head writes `head.logits`")
+        elif scope or tensor not in lane.state:
+            raise ValueError(f"{where} writes {text!r}, which is no state of the lane")
+        elif segment.kind == "layer" and lane.state[tensor].role == "constant":
+            raise ValueError(f"{where} writes {text!r}, a constant: make it `carried`")
+
+
+def _check_inputs(manifest: "Manifest") -> None:
+    inputs = manifest.inputs
+    made = []
+    if inputs.image:
+        made.append(inputs.image.tensor)
+    if inputs.text:
+        made += [inputs.text.ids, inputs.text.mask]
+        made += [inputs.text.types] if inputs.text.types else []
+    if missing := [name for name in made if name not in manifest.tensors]:
+        raise ValueError(f"`inputs` fills the tensors {missing}, which `tensors` does not declare")
+    if inputs.text and inputs.text.tokenizer not in manifest.files:
+        raise ValueError(f"`inputs.text` names {inputs.text.tokenizer!r}, which `files` lacks")

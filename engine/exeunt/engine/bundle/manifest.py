@@ -1,0 +1,169 @@
+"""The manifest: everything that the engine knows of a model, in one validated record."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from exeunt.engine.bundle.consistency import check
+from exeunt.engine.bundle.inputs import InputsSpec
+from exeunt.engine.bundle.tensors import RESERVED, Frozen, Name, StateSpec, TensorSpec
+
+FORMAT = 1
+
+SegmentKind = Literal["entry", "layer", "head", "join", "cross_kv", "propagate_kv"]
+CriterionName = Literal["entropy", "patience", "cosine", "confidence", "margin"]
+SegmentName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=80)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RelativeFile = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
+]
+
+
+class SegmentParity(Frozen):
+    """How far a segment is from the model it was cut from.
+
+    max_abs_error: the largest absolute difference seen. tolerance: the smallest tolerance of the
+    ladder that it needed.
+    """
+
+    max_abs_error: float
+    tolerance: float
+
+
+class SegmentSpec(Frozen):
+    """One exported graph: its file, and where each of its tensors lives.
+
+    `inputs` and `outputs` map the graph's names to references: `hidden` (the row's own lane),
+    `input.pixel_values` (a raw tensor), `image.hidden` (an earlier lane), `loop.token`,
+    `head.logits`.
+    """
+
+    kind: SegmentKind
+    file: RelativeFile
+    sha256: Sha256
+    inputs: dict[str, str] = Field(min_length=1)
+    outputs: dict[str, str] = Field(min_length=1)
+    parity: SegmentParity | None = None
+
+
+class LoopSpec(Frozen):
+    """A lane that is walked once for each token.
+
+    start: the first token. eos: the token that ends the loop. pad: what `loop.tokens` holds beyond
+    the tokens so far. max_steps: tokens at most.
+    """
+
+    until: Literal["eos"] = "eos"
+    start: int = Field(ge=0)
+    eos: int = Field(ge=0)
+    pad: int = Field(ge=0)
+    max_steps: int = Field(ge=1, le=4096)
+
+
+class LaneSpec(Frozen):
+    """A sequence of layers that a row walks.
+
+    join: the lanes that must be through before a row enters. rows: rows a sample has here. unit:
+    whether rows decide one by one or as a group; a group's heads see an axis of rows after the
+    batch axis. setup: segments run once, on entering. entry: run once, or at every step of a loop.
+    heads: the exit head after each layer. final_head: answers when no exit fired. classes: the
+    width of the heads' logits. scores: the criteria that can judge this lane. compare: for
+    `cosine`, the carried states and the mask of their valid tokens.
+    """
+
+    name: Name
+    join: tuple[Name, ...] = ()
+    rows: int = Field(default=1, ge=1, le=256)
+    unit: Literal["row", "group"] = "row"
+    state: dict[Name, StateSpec]
+    setup: tuple[SegmentName, ...] = ()
+    entry: SegmentName | None = None
+    layers: tuple[SegmentName, ...] = ()
+    heads: dict[int, SegmentName] = Field(default_factory=dict)
+    final_head: SegmentName | None = None
+    classes: int | None = Field(default=None, ge=1)
+    propagate: dict[int, SegmentName] = Field(default_factory=dict)
+    scores: tuple[CriterionName, ...] = ()
+    compare: dict[Name, Name | None] = Field(default_factory=dict)
+    loop: LoopSpec | None = None
+
+    @property
+    def depth(self) -> int:
+        """Layers of the lane."""
+        return len(self.layers)
+
+    def segments(self) -> list[str]:
+        """Return every segment that the lane names, in the order a row meets them."""
+        first = [*self.setup, *([self.entry] if self.entry else []), *self.layers]
+        last = [self.final_head] if self.final_head else []
+        return [*first, *self.heads.values(), *last, *self.propagate.values()]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name in RESERVED:
+            raise ValueError(f"lane name {self.name!r} is reserved: choose another")
+        if wrong := [layer for layer in self.heads if not 1 <= layer <= self.depth]:
+            raise ValueError(
+                f"lane {self.name!r} has heads after layers {wrong}, but layers count from 1 to"
+                f" {self.depth}"
+            )
+        has_heads = bool(self.heads or self.final_head)
+        if has_heads and self.classes is None:
+            raise ValueError(f"lane {self.name!r} has heads: `classes` must say their width")
+        if has_heads and self.rows > 1 and self.unit != "group":
+            raise ValueError(
+                f"lane {self.name!r} has {self.rows} rows a sample and heads: rows that answer"
+                " together need `unit: group`"
+            )
+        if self.classes == 1 and set(self.scores) - {"cosine"}:
+            raise ValueError(
+                f"lane {self.name!r} has a single logit: its entropy is always 0, so every row"
+                " would leave at layer 1; leave classification criteria out of `scores`"
+            )
+        if "cosine" in self.scores and not self.compare:
+            raise ValueError(f"lane {self.name!r} offers cosine: `compare` must name its states")
+        if set(self.scores) - {"cosine"} and not self.heads:
+            raise ValueError(f"lane {self.name!r} offers {self.scores} but has no exit heads")
+        return self
+
+
+class TaskSpec(Frozen):
+    """What a request may ask for, and the lane that answers it."""
+
+    name: Name
+    kind: Literal["classification", "multiple_choice", "matching", "ranking", "generation"]
+    lane: Name
+    labels: tuple[str, ...] = ()
+
+
+class Manifest(Frozen):
+    """A bundle's `manifest.json`.
+
+    format: the version of this record. tensors: the raw inputs. inputs: how an image and a text
+    become them. exit_policy: what the bundle recommends. files: the sha256 of every other file.
+    tools: versions of what wrote it.
+    """
+
+    format: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    family: str
+    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+    tensors: dict[Name, TensorSpec] = Field(min_length=1)
+    inputs: InputsSpec = InputsSpec()
+    lanes: tuple[LaneSpec, ...] = Field(min_length=1)
+    segments: dict[SegmentName, SegmentSpec]
+    exit_policy: dict[str, Any] | None = None
+    files: dict[RelativeFile, Sha256] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+
+    def lane(self, name: str) -> LaneSpec:
+        """Return the lane of that name; raises KeyError when there is none."""
+        for lane in self.lanes:
+            if lane.name == name:
+                return lane
+        raise KeyError(name)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check(self)
+        return self

@@ -1,0 +1,196 @@
+"""An exit policy made ready for the step loop: rules by lane, thresholds by layer."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exeunt.engine.bundle.manifest import LaneSpec, Manifest
+from exeunt.engine.criteria import (
+    Confidence,
+    Cosine,
+    Criterion,
+    Entropy,
+    Evidence,
+    Margin,
+    Patience,
+)
+from exeunt.engine.criteria.base import answerable
+from exeunt.engine.errors import ExitPolicyError
+from exeunt.engine.exit_policy.format import ExitPolicy, LaneRules, RuleSpec
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One criterion of a lane. thresholds: one for each layer."""
+
+    name: str
+    criterion: Criterion
+    thresholds: tuple[float, ...]
+    min_layer: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rules answer for U units after one layer.
+
+    leave: [U] bool. rule: [U] int, the deciding rule's place in the lane's list (the first where
+    none fired). scores: [R, U], each rule's score.
+    """
+
+    leave: NDArray[np.bool_]
+    rule: NDArray[np.intp]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LanePolicy:
+    """The rules of one lane under one task.
+
+    reads_logits, reads_hidden: whether any rule does; a layer's exit head runs only for that. With
+    no rules the lane runs to full depth.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    need_all: bool = False
+    reads_logits: bool = field(init=False)
+    reads_hidden: bool = field(init=False)
+    counts_streak: bool = field(init=False)
+    first_exit: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what the rules read from the rules."""
+        reads = {rule.criterion.reads for rule in self.rules}
+        earliest = [rule.min_layer for rule in self.rules]
+        first = (max(earliest) if self.need_all else min(earliest)) if earliest else 1 << 30
+        derived = {
+            "reads_logits": "logits" in reads,
+            "reads_hidden": "hidden" in reads,
+            "counts_streak": any(rule.name == "patience" for rule in self.rules),
+            "first_exit": first,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def wants_head(self, layer: int) -> bool:
+        """Return whether the exit head after this layer must run."""
+        return self.reads_logits and (layer >= self.first_exit or self.counts_streak)
+
+    def judge(self, evidence: Evidence, units: int) -> Verdict:
+        """Return which of the units may leave after `evidence.layer`, by which rule and score.
+
+        Units whose logits hold no finite answer never leave.
+        """
+        layer = evidence.layer
+        scores = np.full((len(self.rules), units), np.nan, dtype=np.float32)
+        fired = np.zeros((len(self.rules), units), dtype=np.bool_)
+        for place, rule in enumerate(self.rules):
+            if rule.criterion.reads == "logits" and evidence.logits is None:
+                continue  # no exit head after this layer
+            scores[place] = rule.criterion.score(evidence)
+            if layer >= rule.min_layer:
+                fired[place] = rule.criterion.fires(scores[place], rule.thresholds[layer - 1])
+        if evidence.logits is not None:
+            fired &= answerable(evidence.logits)
+        leave: NDArray[np.bool_] = (
+            np.logical_and.reduce(fired) if self.need_all else (np.logical_or.reduce(fired))
+        )
+        return Verdict(leave, fired.argmax(axis=0), scores)
+
+
+@dataclass(frozen=True)
+class CompiledPolicy:
+    """An exit policy that fits a bundle. lanes: by task and lane name."""
+
+    policy: ExitPolicy
+    lanes: dict[tuple[str, str], LanePolicy]
+
+    @property
+    def version(self) -> int:
+        """The deployment's own number of this policy."""
+        return self.policy.version
+
+
+def compile_policy(policy: ExitPolicy, manifest: Manifest) -> CompiledPolicy:
+    """Return the policy with its rules laid out for every task and lane of the bundle.
+
+    Raises:
+        ExitPolicyError: a task, lane or layer is not there, or a lane cannot be judged that way.
+    """
+    tasks = [task.name for task in manifest.tasks]
+    if unknown := sorted(set(policy.tasks) - {*tasks, "default"}):
+        raise ExitPolicyError(f"exit policy names tasks {unknown}; the bundle has {tasks}")
+    names = [lane.name for lane in manifest.lanes]
+    for task, lanes in policy.tasks.items():
+        if unknown := sorted(set(lanes) - set(names)):
+            raise ExitPolicyError(
+                f"exit policy names lanes {unknown} under {task!r}; the bundle has {names}"
+            )
+    compiled = {}
+    for task in tasks:
+        chosen = policy.tasks.get(task, policy.tasks.get("default", {}))
+        for lane in manifest.lanes:
+            rules = chosen.get(lane.name)
+            compiled[task, lane.name] = _compile_lane(rules, lane) if rules else LanePolicy()
+    return CompiledPolicy(policy, compiled)
+
+
+def _compile_lane(rules: LaneRules, lane: LaneSpec) -> LanePolicy:
+    specs = rules.any or rules.all
+    active = [spec for spec in specs if spec.criterion != "never"]
+    if rules.all and len(active) < len(specs):
+        return LanePolicy()  # `all` with a rule that never fires never fires
+    for spec in active:
+        if spec.criterion not in lane.scores:
+            raise ExitPolicyError(
+                f"lane {lane.name!r} cannot be judged by {spec.criterion}: it offers"
+                f" {list(lane.scores) or 'no criterion'}"
+            )
+        if spec.min_layer > lane.depth:
+            raise ExitPolicyError(
+                f"min_layer {spec.min_layer} is beyond the {lane.depth} layers of lane"
+                f" {lane.name!r}"
+            )
+    if active and lane.loop and any(state.role == "cache" for state in lane.state.values()):
+        raise ExitPolicyError(
+            f"lane {lane.name!r} keeps caches from step to step, and this version cannot fill those"
+            " of the layers that an exit skips: use `never` there"
+        )
+    compiled = tuple(
+        Rule(spec.criterion, _criterion(spec, lane), _thresholds(spec, lane), spec.min_layer)
+        for spec in active
+    )
+    return LanePolicy(compiled, need_all=bool(rules.all))
+
+
+def _criterion(spec: RuleSpec, lane: LaneSpec) -> Criterion:
+    options = spec.options
+    match spec.criterion:
+        case "entropy":
+            return Entropy(normalized=options.normalized)
+        case "patience":
+            return Patience()
+        case "cosine":
+            return Cosine(reduction=options.reduction)
+        case "confidence":
+            return Confidence(temperature=_by_layer(options.temperature, lane, "temperature"))
+        case "margin":
+            return Margin()
+        case _:
+            raise AssertionError(f"{spec.criterion} has no score")
+
+
+def _thresholds(spec: RuleSpec, lane: LaneSpec) -> tuple[float, ...]:
+    assert spec.threshold is not None, "RuleSpec requires a threshold of every scored criterion"
+    return _by_layer(spec.threshold, lane, "threshold")
+
+
+def _by_layer(value: float | tuple[float, ...], lane: LaneSpec, what: str) -> tuple[float, ...]:
+    if not isinstance(value, tuple):
+        return (value,) * lane.depth
+    if len(value) != lane.depth:
+        raise ExitPolicyError(
+            f"lane {lane.name!r} has {lane.depth} layers, found {len(value)} values of {what}:"
+            " give a number, or one for each layer"
+        )
+    return value

@@ -1,0 +1,114 @@
+"""The exit policy's one format: in YAML, in overrides and in what tuning writes.
+
+::
+
+    exit_policy:
+      version: 1
+      tasks:
+        default:                    # or a task's name
+          joint:                    # a lane
+            any:                    # or all
+              - {criterion: entropy, threshold: 0.25, min_layer: 1}
+"""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from exeunt.engine.bundle.tensors import Frozen
+
+Criteria = Literal["entropy", "patience", "cosine", "confidence", "margin", "never"]
+Reductions = Literal["flattened", "token-mean", "min-token", "cls"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+RANGES: dict[str, tuple[float, float]] = {
+    "entropy": (0.0, math.inf),
+    "patience": (0.0, math.inf),
+    "cosine": (-1.0, 1.0),
+    "confidence": (0.0, 1.0),
+    "margin": (0.0, 1.0),
+}
+
+
+class RuleOptions(Frozen):
+    """Options of a criterion.
+
+    normalized: entropy in units of ln C. reduction: how cosine treats tokens. temperature: of
+    confidence, a number or one for each layer.
+    """
+
+    normalized: bool = False
+    reduction: Reductions = "flattened"
+    temperature: Finite | tuple[Finite, ...] = 1.0
+
+    @field_validator("temperature")
+    @classmethod
+    def _positive(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        values = value if isinstance(value, tuple) else (value,)
+        if not values or min(values) <= 0:
+            raise ValueError("a temperature must be above 0")
+        return value
+
+
+_OPTION_OF = {"normalized": "entropy", "reduction": "cosine", "temperature": "confidence"}
+
+
+class RuleSpec(Frozen):
+    """One criterion with its threshold: a number, or one for each layer.
+
+    min_layer: no exit before this layer; patience counts from layer 1 all the same.
+    """
+
+    criterion: Criteria
+    threshold: Finite | tuple[Finite, ...] | None = None
+    min_layer: int = Field(default=1, ge=1)
+    options: RuleOptions = RuleOptions()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for option in self.options.model_fields_set:
+            if _OPTION_OF[option] != self.criterion:
+                raise ValueError(
+                    f"option {option!r} belongs to {_OPTION_OF[option]}, not to {self.criterion}"
+                )
+        if self.criterion == "never":
+            if self.threshold is not None:
+                raise ValueError("`never` takes no threshold: remove it")
+            return self
+        if self.threshold is None:
+            raise ValueError(f"{self.criterion} needs a threshold")
+        values = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
+        least, most = RANGES[self.criterion]
+        if not values or not all(least <= value <= most for value in values):
+            raise ValueError(
+                f"the threshold of {self.criterion} must lie in [{least:g}, {most:g}],"
+                f" found {self.threshold}"
+            )
+        if self.criterion == "patience" and any(value != int(value) for value in values):
+            raise ValueError(f"the threshold of patience counts layers, found {self.threshold}")
+        return self
+
+
+class LaneRules(Frozen):
+    """Rules of one lane: leave when any of them fires, or when all of them do."""
+
+    any: tuple[RuleSpec, ...] = ()
+    all: tuple[RuleSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.any) == bool(self.all):
+            raise ValueError("name rules under exactly one of `any` and `all`")
+        return self
+
+
+class ExitPolicy(Frozen):
+    """Criteria and thresholds for each task (or `default`) and lane.
+
+    version: the deployment's own number; every answer says which one judged it. A lane that is not
+    named runs to full depth.
+    """
+
+    version: int = Field(default=1, ge=1)
+    tasks: dict[str, dict[str, LaneRules]] = Field(default_factory=dict)
