@@ -1,0 +1,96 @@
+"""From a request's mapping to raw tensors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from exeunt.engine.bundle.reader import Bundle
+from exeunt.engine.errors import ImageError, InputError
+from exeunt.engine.inputs.image import ImageProcessor, decode_image, to_rgb
+from exeunt.engine.inputs.limits import InputLimits
+from exeunt.engine.inputs.text import TextProcessor
+
+Array = NDArray[Any]
+KEYS = ("image", "images", "text", "choices", "regions", "task")
+
+
+class SamplePreparer:
+    """Turns samples (`image`, `images`, `text`, ...) into the bundle's raw tensors.
+
+    Safe to call from many threads at once.
+    """
+
+    def __init__(self, bundle: Bundle, limits: InputLimits) -> None:
+        spec = bundle.manifest.inputs
+        self._limits = limits
+        self._image = ImageProcessor(spec.image) if spec.image else None
+        self._image_spec = spec.image
+        self._text_spec = spec.text
+        self._text = (
+            TextProcessor(spec.text, bundle.path(spec.text.tokenizer), limits)
+            if spec.text
+            else None
+        )
+        filled = {spec.image.tensor} if spec.image else set()
+        if spec.text:
+            filled |= {
+                spec.text.ids,
+                spec.text.mask,
+                *([spec.text.types] if spec.text.types else []),
+            }
+        self._unfilled = sorted(set(bundle.manifest.tensors) - filled)
+        self._takes = [
+            *([("images" if spec.image.count > 1 else "image")] if spec.image else []),
+            *(["text"] if spec.text else []),
+        ]
+
+    def __call__(self, sample: Mapping[str, object]) -> dict[str, Array]:
+        """Return the raw tensors of one sample, without a sample axis.
+
+        Args:
+            sample: `image` (file content as bytes, or a PIL image) or `images` (a list of them),
+                and `text`, as the manifest's `inputs` ask; `task` is read elsewhere.
+
+        Raises:
+            InputError: a key is missing, unknown or of the wrong kind.
+            ImageError, TextError: the image or the text cannot be used.
+        """
+        if self._unfilled:
+            raise InputError(
+                f"this bundle takes raw tensors only: nothing in its manifest makes"
+                f" {self._unfilled} from an image or a text; use `Engine.run`"
+            )
+        given = {key for key, value in sample.items() if value is not None and key != "task"}
+        if unknown := sorted(given - set(self._takes)):
+            raise InputError(f"the sample has {unknown}, this model takes {self._takes}")
+        if missing := sorted(set(self._takes) - given):
+            raise InputError(f"the sample lacks {missing}, this model needs {self._takes}")
+        tensors: dict[str, Array] = {}
+        if self._text:
+            tensors |= self._text(sample["text"])  # the cheaper check first
+        if self._image and self._image_spec:
+            tensors[self._image_spec.tensor] = self._pixels(sample)
+        return tensors
+
+    def _pixels(self, sample: Mapping[str, object]) -> Array:
+        assert self._image is not None, "only called where the bundle takes images"
+        assert self._image_spec is not None, "only called where the bundle takes images"
+        count = self._image_spec.count
+        if count == 1:
+            return self._image(self._decode(sample["image"]))
+        images = sample["images"]
+        if not isinstance(images, list | tuple) or len(images) != count:
+            raise InputError(f"`images` must be a list of {count} images")
+        return np.stack([self._image(self._decode(image)) for image in images])
+
+    def _decode(self, image: object) -> Image.Image:
+        if isinstance(image, Image.Image):
+            return to_rgb(image)
+        if isinstance(image, bytes | bytearray | memoryview):
+            return decode_image(bytes(image), self._limits)
+        raise ImageError(
+            f"the image is of type {type(image).__name__}: give the bytes of a file, or a PIL image"
+        )
