@@ -1,0 +1,101 @@
+"""Admission: a place is reserved before anything costly is done for a request."""
+
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+from exeunt.engine.errors import QueueFull
+
+
+class Admission:
+    """Counts the rows that are in the engine or have a place reserved.
+
+    capacity: rows at most.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._taken = 0
+        self._lock = Lock()
+
+    @property
+    def taken(self) -> int:
+        """Rows that have a place now."""
+        return self._taken
+
+    def reserve(self, rows: int) -> "Ticket":
+        """Return a ticket for `rows` rows.
+
+        Raises:
+            QueueFull: fewer places than that are left.
+        """
+        with self._lock:
+            if self._taken + rows > self._capacity:
+                raise QueueFull(
+                    f"{self._taken} of {self._capacity} places are taken and {rows} were asked for:"
+                    " retry later"
+                    if rows <= self._capacity
+                    else f"{rows} rows were asked for at once, there are {self._capacity} places:"
+                    " send fewer samples in one request"
+                )
+            self._taken += rows
+        return Ticket(self, rows)
+
+    def give_back(self, rows: int) -> None:
+        """Free the places of `rows` rows."""
+        with self._lock:
+            self._taken -= rows
+
+
+class Ticket:
+    """A reserved place; given back exactly once, by `release` or when its request ends.
+
+    As a context manager it is given back on leaving, unless a request took it over.
+    """
+
+    def __init__(self, admission: Admission, rows: int) -> None:
+        self._admission = admission
+        self._rows = rows
+        self._left = rows
+        self._lock = Lock()
+
+    @property
+    def rows(self) -> int:
+        """Rows that it was reserved for."""
+        return self._rows
+
+    def take(self, rows: int) -> None:
+        """Use up `rows` of the ticket's rows for a request.
+
+        Raises:
+            QueueFull: the ticket does not hold that many any more.
+        """
+        with self._lock:
+            if rows > self._left:
+                raise QueueFull(
+                    f"the ticket has {self._left} rows left and the sample needs {rows}: reserve"
+                    " enough rows"
+                )
+            self._left -= rows
+
+    def give_back(self, rows: int) -> None:
+        """Free rows that were taken, once their request has ended."""
+        self._admission.give_back(rows)
+
+    def release(self) -> None:
+        """Free the rows that no request took."""
+        with self._lock:
+            left, self._left = self._left, 0
+        if left:
+            self._admission.give_back(left)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()

@@ -1,0 +1,163 @@
+"""The fake backend: deterministic arithmetic in place of a model, for tests and dry runs.
+
+A row's hidden state is h = a p + b q, with p and q fixed patterns of signs. Its entry sets a = 0
+and draws b in [0, 1) from the row's own inputs; every layer halves the distance of a to 1. So
+successive layers grow alike (cosine), heads grow sure (entropy), rows with a larger b sooner than
+others, and nothing depends on who shares a batch.
+"""
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exeunt.engine.backends.base import Array, LoadedSegment, Tensors
+from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
+from exeunt.engine.bundle.tensors import LOOP_TENSORS, Reference, StateSpec, TensorSpec
+from exeunt.engine.errors import SegmentError
+
+UNBOUND_SIZE = 4  # of a symbolic size that no input fixes
+_SHARPNESS = 1.0
+
+
+class FakeBackend:
+    """Walks any manifest without its files.
+
+    failing: names of segments that raise SegmentError; may be changed while the engine runs.
+    invalid: names of heads that answer NaN. delay_s: how long every segment takes. calls: the last
+    (segment, rows) pairs that ran.
+    """
+
+    name = "fake"
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.failing: set[str] = set()
+        self.invalid: set[str] = set()
+        self.delay_s = delay_s
+        self.calls: deque[tuple[str, int]] = deque(maxlen=100_000)
+
+    def load(self, manifest: Manifest, root: Path, segment: str) -> LoadedSegment:  # noqa: ARG002 (the contract's signature; nothing is read from disk)
+        """Return the segment's arithmetic; see `Backend.load`."""
+        lane = next(lane for lane in manifest.lanes if segment in lane.segments())
+        return _FakeSegment(self, segment, manifest, lane)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to free."""
+
+
+class _FakeSegment:
+    def __init__(self, backend: FakeBackend, name: str, manifest: Manifest, lane: LaneSpec) -> None:
+        self._backend = backend
+        self._name = name
+        self._spec: SegmentSpec = manifest.segments[name]
+        self._lane = lane
+        self._inputs = {
+            graph: (text, _spec_of(manifest, lane, text))
+            for graph, text in self._spec.inputs.items()
+        }
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Compute every output from the inputs; see `LoadedSegment.run`."""
+        rows = len(next(iter(inputs.values())))
+        self._backend.calls.append((self._name, rows))
+        if self._backend.delay_s:
+            time.sleep(self._backend.delay_s)
+        if self._name in self._backend.failing:
+            raise SegmentError(f"segment {self._name!r} was told to fail")
+        if self._spec.kind == "head":
+            return {graph: self._head(inputs, rows) for graph in self._spec.outputs}
+        return {
+            graph: self._state(Reference.parse(text).name, inputs, rows)
+            for graph, text in self._spec.outputs.items()
+        }
+
+    def _state(self, name: str, inputs: Tensors, rows: int) -> Array:
+        old = next(
+            (inputs[graph] for graph, (text, _) in self._inputs.items() if text == name), None
+        )
+        spec = self._lane.state[name]
+        if old is not None:
+            return _advance(old) if spec.role == "carried" else old.copy()
+        shape = (rows, *self._shape(spec, inputs))
+        if spec.role != "carried" or not spec.dtype.startswith("float"):
+            return np.ones(shape, dtype=spec.dtype)
+        return _compose(np.zeros(rows), self._seeds(inputs, rows), shape).astype(spec.dtype)
+
+    def _shape(self, spec: StateSpec, inputs: Tensors) -> tuple[int, ...]:
+        sizes: dict[str, int] = {}
+        for graph, (_, known) in self._inputs.items():
+            trailing = inputs[graph].shape[inputs[graph].ndim - len(known.shape) :]
+            pairs = zip(known.shape, trailing, strict=True)
+            sizes |= {dim: size for dim, size in pairs if isinstance(dim, str)}
+        return tuple(
+            sizes.get(dim, UNBOUND_SIZE) if isinstance(dim, str) else dim for dim in spec.shape
+        )
+
+    def _seeds(self, inputs: Tensors, rows: int) -> NDArray[np.float64]:
+        """Return [rows] numbers in [0, 1), each drawn from its own row's inputs."""
+        total = np.zeros(rows)
+        for place, array in enumerate(inputs.values()):
+            flat = array.reshape(rows, -1).astype(np.float64)
+            weights = 1.0 + np.arange(flat.shape[1]) % 13
+            total += (1.0 + 0.37 * place) * (np.abs(flat) * weights).sum(axis=1)
+        return np.mod(total * 0.6180339887498949, 1.0)
+
+    def _head(self, inputs: Tensors, rows: int) -> NDArray[np.float32]:
+        classes = self._lane.classes
+        assert classes is not None, "a lane with heads says how wide they are"
+        hidden = next(
+            inputs[graph]
+            for graph, (text, known) in self._inputs.items()
+            if known.dtype.startswith("float") and text in self._lane.state
+        )
+        progress, seeds = _decompose(hidden)
+        logits = np.zeros((rows, classes), dtype=np.float32)
+        sure = _SHARPNESS * (0.5 + seeds) * progress / np.maximum(1.0 - progress, 1e-3)
+        answers = np.floor(seeds * 1e4).astype(np.int64) % classes
+        logits[np.arange(rows), answers] = sure.astype(np.float32)
+        if self._name in self._backend.invalid:
+            logits[:] = np.nan
+        return logits
+
+
+def _spec_of(manifest: Manifest, lane: LaneSpec, text: str) -> TensorSpec | StateSpec:
+    scope, name = Reference.parse(text)
+    if scope == "input":
+        return manifest.tensors[name]
+    if scope == "loop":
+        return LOOP_TENSORS[name]
+    return (manifest.lane(scope) if scope else lane).state[name]
+
+
+def _patterns(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    place = np.arange(size)
+    return 1.0 - 2.0 * (place % 2), 1.0 - 2.0 * (place // 2 % 2)
+
+
+def _compose(progress: NDArray[Any], seeds: NDArray[Any], shape: tuple[int, ...]) -> Array:
+    first, second = _patterns(int(np.prod(shape[1:])))
+    flat = progress[:, np.newaxis] * first + seeds[:, np.newaxis] * second
+    return flat.reshape(shape)
+
+
+def _decompose(hidden: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each row's a, clamped to [0, 1], and b."""
+    flat = hidden.reshape(len(hidden), -1).astype(np.float64)
+    whole = flat[:, : max(4, flat.shape[1] // 4 * 4)]  # where the patterns are orthogonal
+    first, second = _patterns(whole.shape[1])
+    progress: NDArray[np.float64] = np.clip((whole * first).mean(axis=1), 0.0, 1.0)
+    seeds: NDArray[np.float64] = np.abs((whole * second).mean(axis=1))
+    return progress, seeds
+
+
+def _advance(old: Array) -> Array:
+    if not np.issubdtype(old.dtype, np.floating):
+        return old.copy()
+    first, _ = _patterns(int(np.prod(old.shape[1:])))
+    progress, _ = _decompose(old)
+    step = (1.0 - progress) / 2.0
+    moved = old.reshape(len(old), -1) + step[:, np.newaxis] * first
+    return moved.reshape(old.shape).astype(old.dtype)

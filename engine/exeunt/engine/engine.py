@@ -1,0 +1,285 @@
+"""The engine: opens a bundle and answers samples, each at the layer where it is sure."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from exeunt.engine.admission import Admission, Ticket
+from exeunt.engine.answer import Answer
+from exeunt.engine.backends.base import Array, Backend
+from exeunt.engine.backends.registry import open_backend
+from exeunt.engine.bundle.manifest import Manifest
+from exeunt.engine.bundle.reader import Bundle, default_bundle
+from exeunt.engine.config import EngineConfig, engine_config
+from exeunt.engine.errors import ConfigError, EngineStopped, InputError
+from exeunt.engine.exit_policy import ExitPolicy, compile_policy, never
+from exeunt.engine.exit_policy.compiled import CompiledPolicy
+from exeunt.engine.exit_policy.load import parse_exit_policy
+from exeunt.engine.inputs.prepare import SamplePreparer
+from exeunt.engine.inputs.tensors import TensorChecker
+from exeunt.engine.lanes.plan import TaskPlan, build_plan
+from exeunt.engine.lanes.request import Request
+from exeunt.engine.pending import Pending
+from exeunt.engine.probe import LaneProbe, probe_lane
+from exeunt.engine.scheduling.policy import PolicySettings
+from exeunt.engine.scheduling.scheduler import Scheduler, check_batch_rows
+from exeunt.engine.stats import EngineStats
+from exeunt.engine.step.executor import Executor
+from exeunt.engine.warm_up import warm_up_tensors
+from exeunt.engine.worker import Worker
+
+
+class Engine:
+    """Serves one bundle. Open it with `Engine.open`, close it with `close` or `with`.
+
+    Every method may be called from any thread. Example::
+
+        with Engine.open("my-bundle", {"threads": 2}) as engine:
+            answer = engine.predict({"image": png_bytes, "text": "what shape is in the image?"})
+            print(answer.label, answer.exit_layer, answer.depth)
+    """
+
+    def __init__(self, bundle: Bundle, config: EngineConfig, backend: Backend) -> None:
+        self.bundle = bundle
+        self.config = config
+        self.stats = EngineStats()
+        self._backend = backend
+        self._plan = build_plan(
+            bundle.manifest, lambda name: backend.load(bundle.manifest, bundle.root, name)
+        )
+        if wrong := check_batch_rows(config.max_batch_rows, self._plan.lanes):
+            raise ConfigError(wrong)
+        if self._plan.rows > config.max_queued_rows:
+            raise ConfigError(
+                f"max_queued_rows is {config.max_queued_rows}, but one sample has"
+                f" {self._plan.rows} rows: raise it"
+            )
+        self._policy = self.compile(config.exit_policy or self._recommended())
+        self._checker = TensorChecker(bundle.manifest)
+        self._prepare = SamplePreparer(bundle, config.limits)
+        self._admission = Admission(config.max_queued_rows)
+        if config.warm_up:
+            self._self_check()
+        settings = PolicySettings(config.min_batch_rows, config.max_wait_s)
+        scheduler = Scheduler(config.max_batch_rows, settings)
+        executor = Executor(self.stats, time.monotonic)
+        self._worker = Worker(scheduler, executor, self.stats, self._self_check)
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | Path | Bundle | None = None,
+        config: EngineConfig | Mapping[str, object] | None = None,
+        *,
+        backend: Backend | None = None,
+    ) -> "Engine":
+        """Open a bundle, load its segments, warm them up and start the engine's thread.
+
+        Args:
+            bundle: a bundle's directory; the embedded one when None.
+            config: settings, or a mapping of them.
+            backend: an opened backend in place of `config.backend` (tests; another device).
+
+        Raises:
+            BundleError: the bundle is damaged, incomplete or newer.
+            ConfigError: a setting is wrong or contradicts the process's first engine.
+        """
+        settings = engine_config(config)
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or default_bundle())
+        used = backend or open_backend(settings.backend, settings.compute_threads)
+        try:
+            return cls(opened, settings, used)
+        except BaseException:
+            used.close()
+            raise
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        return self.bundle.manifest
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """The exit policy under which requests are admitted now."""
+        return self._policy.policy
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine is warm, its thread runs and no segment is known to fail."""
+        return self._worker.healthy
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that have a place now."""
+        return self._admission.taken
+
+    @property
+    def rows_per_sample(self) -> int:
+        """Rows to reserve for a sample."""
+        return self._plan.rows
+
+    def waiting_rows(self) -> dict[tuple[str, int], int]:
+        """Return the rows that wait, by lane and by layers already done."""
+        rows: dict[tuple[str, int], int] = {}
+        for (index, stage), count in self._worker.scheduler.waiting_rows().items():
+            lane = self._plan.lanes[index]
+            key = (lane.name, max(0, stage - lane.first_layer))
+            rows[key] = rows.get(key, 0) + count
+        return rows
+
+    def compile(self, policy: ExitPolicy) -> CompiledPolicy:
+        """Return the policy laid out for this bundle; raises ExitPolicyError when it cannot be."""
+        return compile_policy(policy, self.bundle.manifest)
+
+    def replace_exit_policy(self, policy: ExitPolicy) -> None:
+        """Judge requests admitted from now on by another policy; those under way keep theirs.
+
+        Raises:
+            ExitPolicyError: it does not fit the bundle; the old one stays.
+        """
+        self._policy = self.compile(policy)
+
+    def reserve(self, rows: int | None = None) -> Ticket:
+        """Reserve places, before anything costly is done for a request.
+
+        Args:
+            rows: `rows_per_sample` for each sample; one sample's when None.
+
+        Raises:
+            QueueFull: too few places are left.
+            EngineStopped: the engine is closed or dead.
+        """
+        if self._worker.dead is not None:
+            raise EngineStopped("the engine has died: restart the server")
+        return self._admission.reserve(self._plan.rows if rows is None else rows)
+
+    def submit(
+        self,
+        ticket: Ticket,
+        sample: Mapping[str, object],
+        exit_policy: CompiledPolicy | None = None,
+    ) -> Pending:
+        """Decode and tokenise a sample in this thread and hand it to the engine.
+
+        Args:
+            ticket: of `reserve`; its place is given back when the future ends.
+            sample: `image`, `images`, `text`, `task`, as the manifest's `inputs` ask.
+            exit_policy: in place of the engine's, from `compile`.
+
+        Returns:
+            The answer's future; cancelling it takes the sample out within one step.
+
+        Raises:
+            InputError: the sample cannot be used; the ticket is untouched.
+        """
+        task = self._task(sample.get("task"))
+        return self._enqueue(ticket, task, self._prepare(sample), exit_policy)
+
+    def predict(self, sample: Mapping[str, object]) -> Answer:
+        """Answer one sample; see `submit` for what it holds."""
+        with self.reserve() as ticket:
+            return self.submit(ticket, sample).result()
+
+    def run(self, tensors: Mapping[str, object], task: str | None = None) -> list[Answer]:
+        """Serve raw tensors, named as in the manifest, with exits.
+
+        Args:
+            tensors: by name, each with a leading sample axis.
+            task: which one, where the bundle has several.
+
+        Raises:
+            TensorError: names, dtypes or shapes are not the manifest's.
+            QueueFull: more samples than there are places.
+        """
+        chosen = self._task(task)
+        count, arrays = self._checker.batch(tensors)
+        with self.reserve(count * self._plan.rows) as ticket:
+            pending = [
+                self._enqueue(ticket, chosen, {name: a[place] for name, a in arrays.items()}, None)
+                for place in range(count)
+            ]
+            return [future.result() for future in pending]
+
+    def probe(self, tensors: Mapping[str, object], task: str | None = None) -> dict[str, LaneProbe]:
+        """Run raw tensors to full depth, in this thread, and return what each lane computed.
+
+        A loop lane is walked for its first step. Takes no place in the queue.
+
+        Args:
+            tensors: by name, each with a leading sample axis; all samples share one batch.
+            task: which one, where the bundle has several.
+
+        Raises:
+            TensorError: names, dtypes or shapes are not the manifest's.
+        """
+        chosen = self._task(task)
+        count, arrays = self._checker.batch(tensors)
+        full = self.compile(never())
+        requests = [
+            Request(
+                chosen, {name: a[place] for name, a in arrays.items()}, (), full, Pending(), 0.0
+            )
+            for place in range(count)
+        ]
+        return {lane.name: probe_lane(requests, lane) for lane in chosen.lanes}
+
+    def prepare(self, sample: Mapping[str, object]) -> dict[str, Array]:
+        """Return the raw tensors of a sample, with a sample axis of one, as `probe` takes them."""
+        return {name: array[np.newaxis] for name, array in self._prepare(sample).items()}
+
+    def close(self) -> None:
+        """Stop the thread; requests that are left fail. Closing twice is harmless."""
+        self._worker.close()
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _enqueue(
+        self,
+        ticket: Ticket,
+        task: TaskPlan,
+        tensors: dict[str, Array],
+        policy: CompiledPolicy | None,
+    ) -> Pending:
+        rows = self._plan.rows
+        shapes = tuple(tensors[name].shape for name in self.bundle.manifest.tensors)
+        ticket.take(rows)
+        future = Pending()
+        future.add_done_callback(lambda _: ticket.give_back(rows))
+        now_s = time.monotonic()
+        self._worker.submit(Request(task, tensors, shapes, policy or self._policy, future, now_s))
+        return future
+
+    def _task(self, name: object) -> TaskPlan:
+        tasks = self._plan.tasks
+        if name is None and len(tasks) == 1:
+            return next(iter(tasks.values()))
+        if name not in tasks:
+            raise InputError(
+                f"task {name!r} is not one of the bundle's: name one of {sorted(tasks)}"
+            )
+        return tasks[str(name)]
+
+    def _recommended(self) -> ExitPolicy:
+        own = self.bundle.manifest.exit_policy
+        return never() if own is None else parse_exit_policy(own, "the bundle's manifest")
+
+    def _self_check(self) -> None:
+        """Run every segment once; a bundle that takes raw tensors only has no sample to run."""
+        tensors = warm_up_tensors(self.bundle.manifest)
+        if tensors is not None:
+            for task in self._plan.tasks:
+                self.probe(tensors, task)

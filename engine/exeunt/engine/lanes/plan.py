@@ -1,0 +1,162 @@
+"""The plan: a manifest's lanes with their segments loaded and every reference resolved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exeunt.engine.backends.base import LoadedSegment
+from exeunt.engine.bundle.consistency import lane_order
+from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentKind, TaskSpec
+from exeunt.engine.bundle.tensors import Reference
+
+Load = Callable[[str], LoadedSegment]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One segment of a lane, at its place.
+
+    inputs: (graph name, reference) pairs. outputs: (graph name, state or head tensor) pairs.
+    layer: 0 before the first layer. drops: references that nothing reads after this stage.
+    """
+
+    name: str
+    kind: SegmentKind
+    segment: LoadedSegment
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    layer: int
+    drops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """A lane ready to be walked.
+
+    index: its place, behind every lane it joins. stages: setup, entry, then the layers.
+    first_layer: the stage of layer 1. loop_stage: where a loop's next step begins. external: the
+    references that a unit resolves when it enters (raw tensors, other lanes' states).
+    """
+
+    index: int
+    spec: LaneSpec
+    stages: tuple[Stage, ...]
+    first_layer: int
+    loop_stage: int
+    heads: dict[int, Stage]
+    final_head: Stage | None
+    external: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The lane's name."""
+        return self.spec.name
+
+    @property
+    def depth(self) -> int:
+        """Layers of the lane."""
+        return self.spec.depth
+
+    @property
+    def unit_rows(self) -> int:
+        """Rows that decide together."""
+        return self.spec.rows if self.spec.unit == "group" else 1
+
+    @property
+    def units(self) -> int:
+        """Decision units that a sample has here."""
+        return self.spec.rows // self.unit_rows
+
+    @property
+    def last_head(self) -> Stage | None:
+        """The head that answers at full depth, where the lane answers at all."""
+        return self.final_head or self.heads.get(self.depth)
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task with the lanes that its answer needs, in order.
+
+    lane: the answering one. row_tensors: raw tensors with a slice for each row.
+    """
+
+    spec: TaskSpec
+    lane: LanePlan
+    lanes: tuple[LanePlan, ...]
+    row_tensors: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All lanes and tasks of a bundle."""
+
+    manifest: Manifest
+    lanes: tuple[LanePlan, ...]
+    tasks: dict[str, TaskPlan]
+
+    @property
+    def rows(self) -> int:
+        """Rows that a sample has at most in one lane."""
+        return max(lane.spec.rows for lane in self.lanes)
+
+    @property
+    def largest_unit(self) -> int:
+        """Rows of the largest group."""
+        return max(lane.unit_rows for lane in self.lanes)
+
+
+def build_plan(manifest: Manifest, load: Load) -> Plan:
+    """Return the manifest's lanes in order, with their segments loaded by `load`."""
+    specs = {lane.name: lane for lane in manifest.lanes}
+    lanes = {
+        name: _plan_lane(index, specs[name], manifest, load)
+        for index, name in enumerate(lane_order(manifest))
+    }
+    per_row = frozenset(name for name, spec in manifest.tensors.items() if spec.per == "row")
+    tasks = {task.name: _plan_task(task, lanes, per_row) for task in manifest.tasks}
+    return Plan(manifest, tuple(lanes.values()), tasks)
+
+
+def _plan_lane(index: int, spec: LaneSpec, manifest: Manifest, load: Load) -> LanePlan:
+    names = [*spec.setup, *([spec.entry] if spec.entry else []), *spec.layers]
+    first_layer = len(names) - spec.depth
+    kept = _read_by_heads(spec, manifest) | set(spec.compare) | set(spec.compare.values())
+    stages = []
+    for place, name in enumerate(names):
+        later = {
+            ref for other in names[place + 1 :] for ref in manifest.segments[other].inputs.values()
+        }
+        reads = set(manifest.segments[name].inputs.values())
+        dead = () if spec.loop else tuple(sorted(reads - later - kept - set(spec.state)))
+        stages.append(_stage(name, manifest, load, max(0, place - first_layer + 1), dead))
+    heads = {layer: _stage(name, manifest, load, layer) for layer, name in spec.heads.items()}
+    final = _stage(spec.final_head, manifest, load, spec.depth) if spec.final_head else None
+    every = [*stages, *heads.values(), *([final] if final else [])]
+    references = {text for stage in every for _, text in stage.inputs}
+    external = tuple(sorted(text for text in references if Reference.parse(text).scope))
+    loop_stage = len(spec.setup)
+    return LanePlan(index, spec, tuple(stages), first_layer, loop_stage, heads, final, external)
+
+
+def _read_by_heads(spec: LaneSpec, manifest: Manifest) -> set[str | None]:
+    names = [*spec.heads.values(), *([spec.final_head] if spec.final_head else [])]
+    return {text for name in names for text in manifest.segments[name].inputs.values()}
+
+
+def _stage(
+    name: str, manifest: Manifest, load: Load, layer: int, drops: tuple[str, ...] = ()
+) -> Stage:
+    spec = manifest.segments[name]
+    outputs = tuple((graph, Reference.parse(text).name) for graph, text in spec.outputs.items())
+    return Stage(name, spec.kind, load(name), tuple(spec.inputs.items()), outputs, layer, drops)
+
+
+def _plan_task(task: TaskSpec, lanes: dict[str, LanePlan], per_row: frozenset[str]) -> TaskPlan:
+    needed: set[str] = set()
+    waiting = [task.lane]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting.extend(lanes[name].spec.join)
+    ordered = tuple(lane for name, lane in lanes.items() if name in needed)
+    return TaskPlan(task, lanes[task.lane], ordered, per_row)

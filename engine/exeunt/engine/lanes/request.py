@@ -1,0 +1,76 @@
+"""A request: one sample on its way through the lanes."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exeunt.engine.exit_policy.compiled import CompiledPolicy, LanePolicy
+from exeunt.engine.lanes.plan import LanePlan, TaskPlan
+from exeunt.engine.pending import Pending
+
+if TYPE_CHECKING:
+    from exeunt.engine.lanes.unit import Unit
+
+Array = NDArray[Any]
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class LaneExit:
+    """Where and why one unit left a lane.
+
+    layer: counts from 1; 0 in a lane without layers. criterion: what fired, or "depth". score,
+    threshold: of the deciding rule; None under `never`. logits: float32 [C], where the lane has
+    heads.
+    """
+
+    layer: int
+    criterion: str
+    fired: bool
+    score: float | None
+    threshold: float | None
+    logits: NDArray[np.float32] | None
+
+
+@dataclass(eq=False)
+class Request:
+    """One sample's walk; filled by the engine, resolved through `future`.
+
+    tensors: raw inputs, without a sample axis. shape_key: their shapes; only units of equal shapes
+    share a batch. submitted_s, started_s: on the engine's clock. finished: each lane's units that
+    are through, by first row.
+    """
+
+    task: TaskPlan
+    tensors: dict[str, Array]
+    shape_key: Shapes
+    policy: CompiledPolicy
+    future: Pending
+    submitted_s: float
+    started_s: float | None = None
+    finished: dict[str, list["Unit"]] = field(default_factory=dict)
+    entered: set[str] = field(default_factory=set)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.future.done()
+
+    def lane_policy(self, lane: LanePlan) -> LanePolicy:
+        """Return the rules that this request was admitted under, for a lane."""
+        return self.policy.lanes[self.task.spec.name, lane.name]
+
+    def ready_lanes(self) -> list[LanePlan]:
+        """Return the lanes whose joined lanes are through and that it has not entered yet."""
+        return [
+            lane
+            for lane in self.task.lanes
+            if lane.name not in self.entered
+            and all(self._through(source) for source in lane.spec.join)
+        ]
+
+    def _through(self, lane: str) -> bool:
+        units = self.finished.get(lane, [])
+        return bool(units) and len(units) == units[0].lane.units

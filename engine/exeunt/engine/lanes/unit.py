@@ -1,0 +1,111 @@
+"""A decision unit: a row, or a group of rows that decide together, in one lane."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exeunt.engine.bundle.tensors import Reference
+from exeunt.engine.exit_policy.compiled import LanePolicy
+from exeunt.engine.lanes.plan import LanePlan
+from exeunt.engine.lanes.request import LaneExit, Request
+
+Array = NDArray[Any]
+
+
+@dataclass(eq=False, slots=True)
+class Unit:
+    """The state of a unit, filled by the engine.
+
+    first_row: the place of its first row among the sample's. stage: the stage it waits for.
+    tensors: by reference, each [rows, ...]. answer, streak: patience's memory. tokens, exits: of a
+    loop, one a step. waiting_s: since when it waits, on the engine's clock.
+    """
+
+    request: Request
+    lane: LanePlan
+    policy: LanePolicy
+    first_row: int
+    tensors: dict[str, Array]
+    stage: int = 0
+    answer: int = -1
+    streak: int = 0
+    tokens: list[int] = field(default_factory=list)
+    exits: list[LaneExit] = field(default_factory=list)
+    waiting_s: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the unit."""
+        return self.lane.unit_rows
+
+    def next_step(self) -> None:
+        """Go back to the beginning of the loop, for the next token."""
+        self.stage = self.lane.loop_stage
+        self.answer, self.streak = -1, 0
+        self.tensors |= loop_tensors(self.lane, self.tokens, self.rows)
+
+
+def enter_lane(request: Request, lane: LanePlan) -> list[Unit]:
+    """Return the units with which a request enters a lane, their external tensors resolved."""
+    request.entered.add(lane.name)
+    policy = request.lane_policy(lane)
+    units = []
+    for first in range(0, lane.spec.rows, lane.unit_rows):
+        tensors = {
+            text: _resolve(request, lane, text, first)
+            for text in lane.external
+            if Reference.parse(text).scope != "loop"
+        }
+        if lane.spec.loop:
+            tensors |= loop_tensors(lane, [], lane.unit_rows) | _caches(lane)
+        units.append(Unit(request, lane, policy, first, tensors))
+    return units
+
+
+def loop_tensors(lane: LanePlan, tokens: list[int], rows: int) -> dict[str, Array]:
+    """Return `loop.tokens`, `loop.step` and `loop.token` of a step, each with a row axis."""
+    loop = lane.spec.loop
+    assert loop is not None, "only a loop lane has loop tensors"
+    padded = np.full((rows, loop.max_steps + 1), loop.pad, dtype=np.int64)
+    padded[:, : len(tokens) + 1] = [loop.start, *tokens]
+    step = np.full((rows,), len(tokens), dtype=np.int64)
+    return {
+        "loop.tokens": padded,
+        "loop.step": step,
+        "loop.token": padded[:, len(tokens) : len(tokens) + 1],
+    }
+
+
+def _caches(lane: LanePlan) -> dict[str, Array]:
+    """Return empty caches of the lane's fixed shapes."""
+    caches = {name: spec for name, spec in lane.spec.state.items() if spec.role == "cache"}
+    return {
+        name: np.zeros((lane.unit_rows, *(int(dim) for dim in spec.shape)), dtype=spec.dtype)
+        for name, spec in caches.items()
+    }
+
+
+def _resolve(request: Request, lane: LanePlan, text: str, first: int) -> Array:
+    """Return a raw tensor or another lane's state as this unit's rows see it: [rows, ...]."""
+    scope, name = Reference.parse(text)
+    if scope == "input":
+        tensor = request.tensors[name]
+        source = tensor if name in request.task.row_tensors else tensor[np.newaxis]
+    else:
+        source = np.concatenate([unit.tensors[name] for unit in request.finished[scope]])
+    return fit_rows(source, first, lane.unit_rows, lane.spec.rows)
+
+
+def fit_rows(source: Array, first: int, rows: int, lane_rows: int) -> Array:
+    """Return the slice of `source` that belongs to rows first .. first + rows of a lane.
+
+    As many source rows as the lane's: each takes its own. A single one: all share it. Several for
+    a lane of one row: it sees them all, on an axis of their own.
+    """
+    if len(source) == lane_rows:
+        return source[first : first + rows]
+    if len(source) == 1:
+        return np.broadcast_to(source, (rows, *source.shape[1:]))
+    return source[np.newaxis]

@@ -1,0 +1,96 @@
+"""The scheduler: keeps the waiting units in queues and hands out batches."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from exeunt.engine.lanes.plan import LanePlan
+from exeunt.engine.lanes.request import Shapes
+from exeunt.engine.lanes.unit import Unit
+from exeunt.engine.scheduling.policy import PolicySettings, Queue, choose
+
+Key = tuple[int, int, Shapes]  # lane, stage, shapes
+
+
+class Scheduler:
+    """Queues of units by lane, stage and shapes. Used by the engine's thread alone.
+
+    max_batch_rows: rows of a batch at most; at least the largest group.
+    """
+
+    def __init__(self, max_batch_rows: int, settings: PolicySettings) -> None:
+        self._max_batch_rows = max_batch_rows
+        self._settings = settings
+        self._queues: dict[Key, deque[Unit]] = {}
+
+    def add(self, units: Iterable[Unit], now_s: float) -> None:
+        """Let units wait for the stage they stand at."""
+        for unit in units:
+            unit.waiting_s = now_s
+            key = (unit.lane.index, unit.stage, unit.request.shape_key)
+            queue = self._queues.get(key)
+            if queue is None:
+                queue = self._queues[key] = deque()
+            queue.append(unit)
+
+    def next_batch(self, now_s: float) -> list[Unit]:
+        """Return the units that run next, all of one lane and stage; none when nothing waits.
+
+        Units whose caller has left are dropped on the way.
+        """
+        while self._queues:
+            keys = list(self._queues)
+            views = [_view(key, self._queues[key]) for key in keys]
+            key = keys[choose(views, self._settings, now_s)]
+            if batch := self._take(key):
+                return batch
+        return []
+
+    def drain(self) -> list[Unit]:
+        """Remove and return every waiting unit."""
+        units = [unit for queue in self._queues.values() for unit in queue]
+        self._queues.clear()
+        return units
+
+    def waiting_rows(self) -> dict[tuple[int, int], int]:
+        """Return the rows that wait, by lane and stage; may be read from any thread."""
+        rows: dict[tuple[int, int], int] = {}
+        for (lane, stage, _), queue in list(self._queues.items()):
+            rows[lane, stage] = rows.get((lane, stage), 0) + _rows(queue)
+        return rows
+
+    def _take(self, key: Key) -> list[Unit]:
+        queue = self._queues[key]
+        batch: list[Unit] = []
+        rows = 0
+        while queue and rows + queue[0].rows <= self._max_batch_rows:
+            unit = queue.popleft()
+            if unit.request.abandoned:
+                continue
+            batch.append(unit)
+            rows += unit.rows
+        if not queue:
+            del self._queues[key]
+        return batch
+
+
+def _rows(queue: deque[Unit]) -> int:
+    try:
+        return len(queue) * queue[0].rows
+    except IndexError:  # emptied by the engine's thread meanwhile
+        return 0
+
+
+def _view(key: Key, queue: deque[Unit]) -> Queue:
+    lane, stage, _ = key
+    return Queue((lane, stage), _rows(queue), queue[0].waiting_s)
+
+
+def check_batch_rows(max_batch_rows: int, lanes: Iterable[LanePlan]) -> str | None:
+    """Return what is wrong with `max_batch_rows` for these lanes, None when nothing is."""
+    for lane in lanes:
+        if lane.unit_rows > max_batch_rows:
+            return (
+                f"max_batch_rows is {max_batch_rows}, but a group of lane {lane.name!r} has"
+                f" {lane.unit_rows} rows, which must run together: raise it to {lane.unit_rows}"
+            )
+    return None

@@ -1,0 +1,114 @@
+"""Routing: what happens to a unit that left a lane."""
+
+from exeunt.engine.answer import Answer, LaneReport, Timings
+from exeunt.engine.criteria.base import answerable
+from exeunt.engine.errors import ModelOutputInvalid
+from exeunt.engine.lanes.request import LaneExit, Request
+from exeunt.engine.lanes.unit import Unit, enter_lane
+from exeunt.engine.stats import EngineStats
+from exeunt.kernels.confidence import softmax
+
+MAX_UNNAMED = 64  # classes without labels beyond this are a vocabulary: only the index is told
+
+
+def start(request: Request) -> list[Unit]:
+    """Return the units of the lanes that need no other."""
+    return _enter_ready(request)
+
+
+def route(unit: Unit, found: LaneExit, stats: EngineStats, now_s: float) -> list[Unit]:
+    """Let a unit leave its lane (or a loop's step) and return the units that wait next.
+
+    Resolves the request's future when its answering lane is through.
+    """
+    request, lane = unit.request, unit.lane
+    unit.exits.append(found)
+    stats.unit_left(lane.name, lane.depth, found)
+    if found.logits is not None and not answerable(found.logits):
+        fail(
+            request,
+            ModelOutputInvalid(
+                f"lane {lane.name!r} answered with logits that are not finite numbers at layer"
+                f" {found.layer}: check the checkpoint and its precision"
+            ),
+            stats,
+            now_s,
+        )
+        return []
+    if lane.spec.loop and not _loop_ends(unit, found):
+        unit.next_step()
+        return [unit]
+    through = request.finished.setdefault(lane.name, [])
+    through.append(unit)
+    if len(through) < lane.units:
+        return []
+    through.sort(key=lambda other: other.first_row)
+    if lane is request.task.lane:
+        _answer(request, unit, stats, now_s)
+        return []
+    return _enter_ready(request)
+
+
+def fail(request: Request, error: Exception, stats: EngineStats, now_s: float) -> None:
+    """End a request with an error, unless it has ended already."""
+    if request.future.fail(error):
+        kind = getattr(error, "error_type", "internal")
+        stats.request_done(kind, _queue_s(request, now_s), now_s - request.submitted_s)
+
+
+def _enter_ready(request: Request) -> list[Unit]:
+    return [unit for lane in request.ready_lanes() for unit in enter_lane(request, lane)]
+
+
+def _loop_ends(unit: Unit, found: LaneExit) -> bool:
+    """Take the step's token and return whether it was the last one."""
+    loop = unit.lane.spec.loop
+    assert loop is not None, "only called in a loop lane"
+    assert found.logits is not None, "a loop lane has a head"
+    token = int(found.logits.argmax())
+    unit.tokens.append(token)
+    return token == loop.eos or len(unit.tokens) >= loop.max_steps
+
+
+def _answer(request: Request, unit: Unit, stats: EngineStats, now_s: float) -> None:
+    deciding = unit.exits[-1]
+    assert deciding.logits is not None, "an answering lane has heads"
+    probabilities = softmax(deciding.logits[None])[0]
+    labels = request.task.spec.labels
+    index = int(deciding.logits.argmax())
+    queue_s, total_s = _queue_s(request, now_s), now_s - request.submitted_s
+    answer = Answer(
+        task=request.task.spec.name,
+        label=labels[index] if labels else None,
+        index=index,
+        probabilities={
+            (labels[place] if labels else str(place)): float(value)
+            for place, value in enumerate(probabilities)
+        }
+        if labels or len(probabilities) <= MAX_UNNAMED
+        else {},
+        logits=deciding.logits,
+        exit_layer=max(found.layer for found in unit.exits),
+        depth=unit.lane.depth,
+        criterion=deciding.criterion,
+        reason="criterion" if deciding.fired else "depth",
+        score=deciding.score,
+        threshold=deciding.threshold,
+        lanes={
+            name: LaneReport(
+                max(found.layer for other in units for found in other.exits), units[0].lane.depth
+            )
+            for name, units in request.finished.items()
+        },
+        timings_ms=Timings(queue_s * 1e3, (total_s - queue_s) * 1e3, total_s * 1e3),
+        policy_version=request.policy.version,
+        tokens=tuple(unit.tokens),
+        token_exit_layers=tuple(found.layer for found in unit.exits) if unit.tokens else (),
+    )
+    if request.future.resolve(answer):
+        stats.request_done("answered", queue_s, total_s)
+
+
+def _queue_s(request: Request, now_s: float) -> float:
+    started_s = now_s if request.started_s is None else request.started_s
+    return started_s - request.submitted_s

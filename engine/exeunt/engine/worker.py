@@ -1,0 +1,160 @@
+"""The engine's thread: takes requests in and steps until there is nothing left to do."""
+
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+
+from exeunt.engine.errors import EngineStopped, ExeuntError, SegmentError
+from exeunt.engine.lanes.request import Request
+from exeunt.engine.lanes.unit import Unit
+from exeunt.engine.scheduling.scheduler import Scheduler
+from exeunt.engine.stats import EngineStats
+from exeunt.engine.step.executor import Executor
+from exeunt.engine.step.routing import fail, route, start
+
+RETRY_S = 1.0  # between attempts to run the segments again after one failed
+
+
+class Worker:
+    """Owns the scheduler and runs steps in one thread.
+
+    A segment that fails ends the requests of its batch at once and makes the engine unhealthy until
+    `self_check` passes again. Anything else that escapes a step ends the thread and every request.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        executor: Executor,
+        stats: EngineStats,
+        self_check: Callable[[], None],
+    ) -> None:
+        self._scheduler = scheduler
+        self._executor = executor
+        self._stats = stats
+        self._self_check = self_check
+        self._inbox: SimpleQueue[Request | None] = SimpleQueue()
+        self._live: set[Request] = set()
+        self._retry_s: float | None = None
+        self._closing = False
+        self._closed = False  # nothing enters the inbox any more; guarded by the door
+        self._door = Lock()
+        self._dead: Exception | None = None
+        self._thread = Thread(target=self._main, name="exeunt-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the thread runs and no segment is known to fail."""
+        return self._thread.is_alive() and self._dead is None and self._retry_s is None
+
+    @property
+    def dead(self) -> Exception | None:
+        """What ended the thread; None while it runs or after an orderly close."""
+        return self._dead
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The queues, for counting what waits."""
+        return self._scheduler
+
+    def submit(self, request: Request) -> None:
+        """Hand a request to the thread; fails it at once when the thread is gone."""
+        with self._door:
+            open_ = not self._closed
+            if open_:
+                self._inbox.put(request)
+        if not open_:
+            fail(request, self._stopped(), self._stats, time.monotonic())
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Stop the thread after the step it is in; requests that are left fail."""
+        self._closing = True
+        self._inbox.put(None)
+        self._thread.join(timeout_s)
+
+    def _stopped(self) -> EngineStopped:
+        if self._dead is not None:
+            return EngineStopped(f"the engine has died ({self._dead}): restart the server")
+        return EngineStopped("the engine is closed: send the request to another replica")
+
+    def _main(self) -> None:
+        try:
+            while not self._closing:
+                self._take_in()
+                self._recover()
+                self._step()
+        except Exception as error:  # the thread's last word: every caller must hear of it
+            self._dead = error
+        with self._door:
+            self._closed = True
+        self._abandon(self._stopped())
+
+    def _take_in(self) -> None:
+        """Move new requests into the scheduler; sleep while there is nothing to do."""
+        waiting = not self._live
+        while True:
+            try:
+                timeout = RETRY_S if self._retry_s is not None else None
+                request = self._inbox.get(block=waiting, timeout=timeout if waiting else None)
+            except Empty:
+                return
+            waiting = False
+            if request is None:
+                return
+            self._live.add(request)
+            self._scheduler.add(start(request), time.monotonic())
+
+    def _step(self) -> None:
+        now_s = time.monotonic()
+        batch = self._scheduler.next_batch(now_s)
+        if not batch:
+            self._live = {request for request in self._live if not request.abandoned}
+            assert not self._live, "a request that nobody gave up stands in no queue"
+            return
+        for unit in batch:
+            if unit.request.started_s is None:
+                unit.request.started_s = now_s
+        try:
+            moved = self._executor.run(batch)
+        except ExeuntError as error:
+            self._batch_failed(batch, error)
+            return
+        now_s = time.monotonic()
+        self._scheduler.add(moved.staying, now_s)
+        for unit, found in moved.leaving:
+            self._scheduler.add(route(unit, found, self._stats, now_s), now_s)
+            if unit.request.abandoned:
+                self._live.discard(unit.request)
+
+    def _batch_failed(self, batch: list[Unit], error: ExeuntError) -> None:
+        if isinstance(error, SegmentError):
+            self._retry_s = time.monotonic() + RETRY_S
+        for unit in batch:
+            fail(unit.request, error, self._stats, time.monotonic())
+            self._live.discard(unit.request)
+
+    def _recover(self) -> None:
+        """After a failed segment, run the self-check once a second until it passes."""
+        if self._retry_s is None or time.monotonic() < self._retry_s:
+            return
+        try:
+            self._self_check()
+            self._retry_s = None
+        except ExeuntError:
+            self._retry_s = time.monotonic() + RETRY_S
+
+    def _abandon(self, error: Exception) -> None:
+        """Fail every request that is left, in the queues and in the inbox."""
+        left = {unit.request for unit in self._scheduler.drain()} | self._live
+        while True:
+            try:
+                request = self._inbox.get_nowait()
+            except Empty:
+                break
+            if request is not None:
+                left.add(request)
+        for request in left:
+            fail(request, error, self._stats, time.monotonic())
+        self._live = set()
