@@ -1,0 +1,176 @@
+"""From a checkpoint to a bundle: cut, trace, measure, write."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exeunt.engine.backends import Backend, open_backend
+from exeunt.engine.bundle.manifest import FORMAT, Manifest, SegmentSpec
+from exeunt.engine.bundle.reader import MANIFEST_FILE, Bundle, file_sha256
+from exeunt.engine.config import EngineConfig
+from exeunt.engine.exit_policy import compile_policy, load_exit_policy
+from exeunt.export.bundle_writer import check_out, staged
+from exeunt.export.errors import ExportError
+from exeunt.export.families.registry import find_family
+from exeunt.export.onnx_writer import write_segment
+from exeunt.export.parity.cases import random_cases, real_cases
+from exeunt.export.parity.measure import Comparison, refuse_beyond
+from exeunt.export.parity.report import ParityReport
+from exeunt.export.plan import BundlePlan, SegmentPlan
+from exeunt.export.tools import tool_versions
+
+PARITY_FILE = "parity.json"
+EXAMPLES = "examples"
+DEFAULT_TOLERANCE = 1e-4
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export wrote. size_bytes: of all files."""
+
+    out: Path
+    manifest: Manifest
+    parity: ParityReport
+    size_bytes: int
+
+
+def export_bundle(
+    source: Path,
+    out: Path,
+    *,
+    family: str | None = None,
+    name: str | None = None,
+    exit_policy: Path | None = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+    overwrite: bool = False,
+    backend: Backend | None = None,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write the checkpoint at `source` as a bundle at `out`, which appears only when all is well.
+
+    Args:
+        source: a checkpoint directory.
+        out: where the bundle goes; missing or empty, or with `overwrite` another bundle.
+        family: the family's name; recognised from the checkpoint by default.
+        name: the bundle's name; the family's own by default.
+        exit_policy: a YAML file that the bundle carries as its recommendation.
+        tolerance: the largest absolute error allowed of a segment or of the composed model.
+        overwrite: replace a bundle at `out`.
+        backend: runs the graphs while parity is measured; ONNX Runtime by default.
+        progress: called with what is being done, steps done and steps in all.
+
+    Raises:
+        ExportError: the checkpoint cannot be read or cut, `out` cannot be written, or parity
+            fails.
+        ExitPolicyError: the exit policy is not valid or does not fit the model.
+    """
+    if not source.is_dir():
+        raise ExportError(f"{source} is no directory: expected a checkpoint")
+    if not tolerance >= 0:
+        raise ExportError(f"the tolerance must be 0 or more, found {tolerance}")
+    check_out(source, out, overwrite=overwrite)
+    tell = progress or _silent
+    runner = backend or open_backend("onnxruntime", EngineConfig().compute_threads)
+    tell("load the checkpoint", 0, 1)
+    plan = find_family(source, family).describe(source)
+    steps = len(plan.segments) + 3
+    with staged(out) as stage:
+        for done, segment in enumerate(plan.segments, 1):
+            tell(f"trace {segment.name}", done, steps)
+            write_segment(segment, stage / _file(segment))
+        manifest = _manifest(plan, stage, name, exit_policy)
+        tell("measure parity", steps - 2, steps)
+        report = _measure(plan, Bundle(stage, manifest), runner, source / EXAMPLES, tolerance)
+        tell("write the bundle", steps - 1, steps)
+        manifest = _finish(manifest, report, stage)
+        Bundle.open(stage)
+        size = sum(file.stat().st_size for file in stage.rglob("*") if file.is_file())
+    tell("done", steps, steps)
+    return ExportReport(out, manifest, report, size)
+
+
+def _silent(step: str, done: int, steps: int) -> None:
+    """Tell nobody."""
+
+
+def _file(segment: SegmentPlan) -> str:
+    return f"segments/{segment.name}.onnx"
+
+
+def _manifest(
+    plan: BundlePlan, stage: Path, name: str | None, exit_policy: Path | None
+) -> Manifest:
+    files = {}
+    for file, origin in plan.files.items():
+        if not origin.is_file():
+            raise ExportError(f"{origin} is missing: copy the whole checkpoint")
+        shutil.copyfile(origin, stage / file)
+        files[file] = file_sha256(stage / file)
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "name": name or plan.name,
+        "family": plan.family,
+        "tasks": plan.tasks,
+        "tensors": plan.tensors,
+        "inputs": plan.inputs,
+        "lanes": plan.lanes,
+        "segments": {segment.name: _spec(segment, stage) for segment in plan.segments},
+        "files": files,
+        "tools": tool_versions(),
+    }
+    try:
+        manifest = Manifest(**content)
+    except ValueError as error:
+        raise ExportError(f"the bundle would not be valid: {error}") from None
+    if exit_policy is None:
+        return manifest
+    policy = load_exit_policy(exit_policy)
+    compile_policy(policy, manifest)
+    inline = policy.model_dump(mode="json", exclude_unset=True)
+    return manifest.model_copy(update={"exit_policy": inline})
+
+
+def _spec(segment: SegmentPlan, stage: Path) -> SegmentSpec:
+    return SegmentSpec(
+        kind=segment.kind,
+        file=_file(segment),
+        sha256=file_sha256(stage / _file(segment)),
+        inputs={port.name: port.reference for port in segment.inputs},
+        outputs={port.name: port.reference for port in segment.outputs},
+    )
+
+
+def _measure(
+    plan: BundlePlan, bundle: Bundle, backend: Backend, examples: Path, tolerance: float
+) -> ParityReport:
+    comparison = Comparison(plan, bundle, backend)
+    random, real = random_cases(plan), real_cases(examples, bundle)
+    report = ParityReport(
+        reference=f"torch {bundle.manifest.tools['torch']}",
+        runtime=backend.name,
+        allowed=tolerance,
+        random=comparison.measure(random),
+        real=comparison.measure(real) if real else None,
+        batch=comparison.batch([*random, *real]),
+    )
+    refuse_beyond(report, bundle.manifest.segments)
+    return report
+
+
+def _finish(manifest: Manifest, report: ParityReport, stage: Path) -> Manifest:
+    """Write `parity.json` and the manifest that lists it; return that manifest."""
+    parity = stage / PARITY_FILE
+    parity.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    segments = {
+        name: spec.model_copy(update={"parity": report.segment(name)})
+        for name, spec in manifest.segments.items()
+    }
+    files = {**manifest.files, PARITY_FILE: file_sha256(parity)}
+    finished = manifest.model_copy(update={"segments": segments, "files": files})
+    text = finished.model_dump_json(indent=1, exclude_unset=True)
+    (stage / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    return finished

@@ -1,0 +1,1 @@
+"""How far a bundle is from the model that it was cut from."""

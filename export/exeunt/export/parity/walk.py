@@ -1,0 +1,56 @@
+"""Walking a batch through the segments to full depth, whoever runs them."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from exeunt.engine.backends.base import Array
+from exeunt.engine.bundle.consistency import lane_order
+from exeunt.engine.bundle.manifest import LaneSpec, Manifest
+from exeunt.engine.bundle.tensors import Reference
+
+RunSegment = Callable[[str, dict[str, Array]], Mapping[str, Array]]
+
+
+def walk(
+    manifest: Manifest, tensors: Mapping[str, Array], run: RunSegment
+) -> Iterator[tuple[str, Mapping[str, Array]]]:
+    """Yield each segment's name and outputs, in the order that rows meet them.
+
+    Args:
+        manifest: its lanes are walked once, each head after its layer; lanes with a loop, or with
+            several rows a sample, are not for this function.
+        tensors: raw tensors by name, the batch axis first.
+        run: runs a segment on tensors by its graph's names.
+    """
+    states: dict[str, dict[str, Array]] = {"input": dict(tensors)}
+    for name in lane_order(manifest):
+        lane = manifest.lane(name)
+        assert not lane.loop, "lanes with a loop need a walk of their own"
+        assert lane.rows == 1, "lanes with groups need a walk of their own"
+        state: dict[str, Array] = {}
+        states[name] = state
+        for segment in _steps(lane):
+            spec = manifest.segments[segment]
+            found = {
+                port: (states[reference.scope] if reference.scope else state)[reference.name]
+                for port, reference in _references(spec.inputs)
+            }
+            outputs = run(segment, found)
+            yield segment, outputs
+            if spec.kind != "head":
+                state |= {ref.name: outputs[port] for port, ref in _references(spec.outputs)}
+
+
+def _steps(lane: LaneSpec) -> Iterator[str]:
+    yield from lane.setup
+    if lane.entry:
+        yield lane.entry
+    for layer, segment in enumerate(lane.layers, 1):
+        yield segment
+        if layer in lane.heads:
+            yield lane.heads[layer]
+    if lane.final_head:
+        yield lane.final_head
+
+
+def _references(ports: Mapping[str, str]) -> Iterator[tuple[str, Reference]]:
+    return ((port, Reference.parse(text)) for port, text in ports.items())
