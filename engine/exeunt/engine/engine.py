@@ -6,8 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from exeunt.engine.admission import Admission, Ticket
 from exeunt.engine.answer import Answer
 from exeunt.engine.backends.base import Array, Backend
@@ -179,6 +177,21 @@ class Engine:
         task = self._task(sample.get("task"))
         return self._enqueue(ticket, task, self._prepare(sample), exit_policy)
 
+    def submit_tensors(
+        self,
+        ticket: Ticket,
+        tensors: Mapping[str, object],
+        task: str | None = None,
+        exit_policy: CompiledPolicy | None = None,
+    ) -> Pending:
+        """Hand one sample's raw tensors (no sample axis) to the engine; see `submit`.
+
+        Raises:
+            TensorError: names, dtypes or shapes are not the manifest's.
+        """
+        arrays = self._checker.sample(tensors)
+        return self._enqueue(ticket, self._task(task), arrays, exit_policy)
+
     def predict(self, sample: Mapping[str, object]) -> Answer:
         """Answer one sample; see `submit` for what it holds."""
         with self.reserve() as ticket:
@@ -228,8 +241,8 @@ class Engine:
         return {lane.name: probe_lane(requests, lane) for lane in chosen.lanes}
 
     def prepare(self, sample: Mapping[str, object]) -> dict[str, Array]:
-        """Return the raw tensors of a sample, with a sample axis of one, as `probe` takes them."""
-        return {name: array[np.newaxis] for name, array in self._prepare(sample).items()}
+        """Return one sample's raw tensors (no sample axis), as `submit_tensors` takes them."""
+        return self._prepare(sample)
 
     def close(self) -> None:
         """Stop the thread; requests that are left fail. Closing twice is harmless."""

@@ -143,14 +143,14 @@ def _compose(progress: NDArray[Any], seeds: NDArray[Any], shape: tuple[int, ...]
     return flat.reshape(shape)
 
 
-def _decompose(hidden: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _decompose(hidden: Array) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return each row's a, clamped to [0, 1], and b."""
-    flat = hidden.reshape(len(hidden), -1).astype(np.float64)
+    flat: NDArray[np.float64] = hidden.reshape(len(hidden), -1).astype(np.float64)
     whole = flat[:, : max(4, flat.shape[1] // 4 * 4)]  # where the patterns are orthogonal
     first, second = _patterns(whole.shape[1])
-    progress: NDArray[np.float64] = np.clip((whole * first).mean(axis=1), 0.0, 1.0)
-    seeds: NDArray[np.float64] = np.abs((whole * second).mean(axis=1))
-    return progress, seeds
+    progress = np.asarray((whole * first).mean(axis=1), dtype=np.float64)
+    seeds = np.asarray((whole * second).mean(axis=1), dtype=np.float64)
+    return np.minimum(np.maximum(progress, 0.0), 1.0), np.abs(seeds)
 
 
 def _advance(old: Array) -> Array:

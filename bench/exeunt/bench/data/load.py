@@ -1,0 +1,98 @@
+"""Data by name (the embedded model's splits) or by path (a JSONL file of your own)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exeunt.engine.errors import ConfigError, ImageError
+from exeunt.engine.inputs import InputLimits, decode_image
+
+SPLITS = {"demo": "test", "demo-calibration": "calibration"}
+EXTRA = "pip install 'exeunt[bench]'"
+
+
+class LabelledSample(Protocol):
+    """One input with its right answer. kind: what the figures are grouped by."""
+
+    @property
+    def image(self) -> Image.Image | bytes:
+        """The image, decoded or as a file's bytes."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The question or statement."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The right answer."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """A group, with a slash between a group and its part: `question/shape`."""
+        ...
+
+
+class FileSample(BaseModel):
+    """A line of a JSONL file. image: path, relative to the file; read when it is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    image: bytes | Image.Image
+    text: str
+    label: str
+    kind: str = "all"
+
+
+def load_data(name_or_path: str) -> Sequence[LabelledSample]:
+    """Return labelled samples.
+
+    Args:
+        name_or_path: `demo` (9,673 questions of easy-vqa's test split and 2,000 fixed statements),
+            `demo-calibration` (the part held back for choosing thresholds), or a JSONL file with a
+            line {"image": PATH, "text": ..., "label": ..., "kind": ...} for each sample.
+
+    Raises:
+        ConfigError: there is no such data, a package is missing, or a line is not valid.
+    """
+    if name_or_path in SPLITS:
+        return _demo(SPLITS[name_or_path])
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ConfigError(
+            f"no data {name_or_path!r}: expected one of {sorted(SPLITS)}, or a JSONL file"
+        )
+    return _read_jsonl(path)
+
+
+def _demo(split: str) -> Sequence[LabelledSample]:
+    try:
+        from exeunt.train.demo.data import load_split
+    except ImportError as error:
+        raise ConfigError(f"the demo's data needs the package {error.name}: {EXTRA}") from None
+    return load_split(split)
+
+
+def _read_jsonl(path: Path) -> list[FileSample]:
+    samples = []
+    limits = InputLimits()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+            file = path.parent / str(content.get("image"))
+            decoded = decode_image(file.read_bytes(), limits)
+            samples.append(FileSample.model_validate({**content, "image": decoded}))
+        except (ValueError, AttributeError, ValidationError, OSError, ImageError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"{path}, line {number}: {first}") from None
+    if not samples:
+        raise ConfigError(f"{path} holds no samples")
+    return samples

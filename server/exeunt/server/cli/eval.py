@@ -1,0 +1,64 @@
+"""`exeunt eval`: accuracy, rho, exits by layer and the time saved."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle's directory; the embedded one without it.")
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(help="demo, demo-calibration, or a JSONL file of image, text, label, kind."),
+    ] = "demo",
+    exit_policy: Annotated[
+        str | None,
+        typer.Option(help="A YAML file, or `never` for full depth; the bundle's own without it."),
+    ] = None,
+    backend: Annotated[str, typer.Option(help="onnxruntime or torch.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(help="Compute threads; 0: one a core.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a bundle's accuracy, rho, exits by layer and the time saved.
+
+    Every sample is also run to full depth, in turns, unless the policy is `never`.
+
+    Examples:
+        exeunt eval
+
+        exeunt eval my-bundle --data my-test-set.jsonl --exit-policy thresholds.yaml
+
+        exeunt eval --exit-policy never --json
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from exeunt.bench.data import load_data
+    from exeunt.bench.evaluation import evaluate
+    from exeunt.engine import Engine, load_exit_policy
+
+    policy = load_exit_policy(exit_policy) if exit_policy else None
+    errors = Console(stderr=True)
+    with (
+        Engine.open(bundle, {"backend": backend, "threads": threads}) as engine,
+        errors.status("loading the data"),
+    ):
+        samples = load_data(data)
+        with Progress(console=errors, transient=True) as bar:
+            task = bar.add_task("evaluating", total=len(samples))
+            report = evaluate(
+                engine,
+                samples,
+                policy or engine.policy,
+                data,
+                progress=lambda done: bar.advance(task, done),
+            )
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        Console().print(report.as_table())
