@@ -132,7 +132,7 @@ def _spec_of(manifest: Manifest, lane: LaneSpec, text: str) -> TensorSpec | Stat
     return (manifest.lane(scope) if scope else lane).state[name]
 
 
-def _patterns(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _patterns(size: int) -> tuple[NDArray[Any], NDArray[Any]]:
     place = np.arange(size)
     return 1.0 - 2.0 * (place % 2), 1.0 - 2.0 * (place // 2 % 2)
 
