@@ -17,11 +17,10 @@ from exeunt.export.families.registry import find_family
 from exeunt.export.onnx_writer import write_segment
 from exeunt.export.parity.cases import random_cases, real_cases
 from exeunt.export.parity.measure import Comparison, refuse_beyond
-from exeunt.export.parity.report import ParityReport
+from exeunt.export.parity.report import PARITY_FILE, ParityReport
 from exeunt.export.plan import BundlePlan, SegmentPlan
 from exeunt.export.tools import tool_versions
 
-PARITY_FILE = "parity.json"
 EXAMPLES = "examples"
 DEFAULT_TOLERANCE = 1e-4
 

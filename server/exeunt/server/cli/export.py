@@ -1,0 +1,66 @@
+"""`exeunt export`: a checkpoint becomes a bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    source: Annotated[Path, typer.Argument(help="Checkpoint directory.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Where the bundle goes.", show_default=False)],
+    family: Annotated[
+        str | None, typer.Option(help="Model family; recognised from config.json by default.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The bundle's name; the family's own by default.")
+    ] = None,
+    exit_policy: Annotated[
+        Path | None, typer.Option(help="Exit policy (YAML) that the bundle recommends.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest absolute error allowed against torch.")
+    ] = 1e-4,
+    overwrite: Annotated[bool, typer.Option(help="Replace a bundle at OUT.")] = False,
+) -> None:
+    """Export a checkpoint as a bundle: one ONNX segment a layer, with its parity measured.
+
+    The bundle appears at OUT only when every segment, and all of them chained, agree with torch.
+
+    Examples:
+        exeunt export my-checkpoint my-bundle
+
+        exeunt export my-checkpoint my-bundle --exit-policy policy.yaml --overwrite
+    """
+    from exeunt.export.requirements import require_libraries
+
+    require_libraries()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from exeunt.export.bundle import export_bundle
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("start", total=None)
+
+        def progress(step: str, done: int, steps: int) -> None:
+            bar.update(task, description=step, completed=done, total=steps)
+
+        report = export_bundle(
+            source,
+            out,
+            family=family,
+            name=name,
+            exit_policy=exit_policy,
+            tolerance=tolerance,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    composed, batch = report.parity.composed, report.parity.batch
+    alone = "bit for bit" if batch.bit_exact else f"within {batch.max_abs_error:.2g}"
+    typer.echo(
+        f"{report.out}: {len(report.manifest.segments)} segments,"
+        f" {report.size_bytes / 2**20:.1f} MB; within {composed.max_abs_error:.2g} of the whole"
+        f" model (tolerance {composed.tolerance:g}); a row in a batch equals the row alone {alone}"
+    )
