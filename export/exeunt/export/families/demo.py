@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Finite, so that a fully masked row (text-only with no text) still gives numbers, and bf16 holds it.
+# Finite, so that a row with every token masked still gives numbers, and bf16 holds it.
 MASKED = -1e4
 
 
@@ -27,7 +27,7 @@ class DemoConfig(BaseModel):
     image_size: PositiveInt = 64
     patch: PositiveInt = 16
     stem_patch: PositiveInt = 4
-    stem_channels: PositiveInt = 32
+    stem_channels: NonNegativeInt = 32  # 0: linear patches, as ViLT's
     max_tokens: PositiveInt = 20
     vocab: PositiveInt = 64
     labels: PositiveInt = 16
@@ -39,7 +39,7 @@ class DemoConfig(BaseModel):
 
 
 class DemoStem(nn.Module):
-    """Embed an image as patch tokens: two non-overlapping convolutions with one GELU between.
+    """Embed an image as patch tokens: linear, or two plain convolutions with one GELU between.
 
     Deliberately weak. A deep stem recognises the objects on its own, and then two layers do
     everything and no exit after them is worth its cost.
@@ -47,14 +47,16 @@ class DemoStem(nn.Module):
 
     def __init__(self, config: DemoConfig) -> None:
         super().__init__()
-        first, second = config.stem_patch, config.patch // config.stem_patch
-        self.first = nn.Conv2d(3, config.stem_channels, first, stride=first)
-        self.second = nn.Conv2d(config.stem_channels, config.hidden, second, stride=second)
+        channels, first = config.stem_channels, config.stem_patch
+        self.first = nn.Conv2d(3, channels, first, stride=first) if channels else None
+        size = config.patch // first if channels else config.patch
+        self.second = nn.Conv2d(channels or 3, config.hidden, size, stride=size)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Return tokens f32[B, V, D] of `pixel_values` f32[B, 3, H, W]."""
-        maps: Tensor = self.second(F.gelu(self.first(pixel_values)))
-        return maps.flatten(2).transpose(1, 2)
+        maps = pixel_values if self.first is None else F.gelu(self.first(pixel_values))
+        tokens: Tensor = self.second(maps).flatten(2).transpose(1, 2)
+        return tokens
 
 
 class DemoLayer(nn.Module):
@@ -115,7 +117,7 @@ class DemoHead(nn.Module):
 
 
 class DemoModel(nn.Module):
-    """A single stream of [CLS], image tokens and text tokens, with an exit head after each layer."""
+    """A single stream of [CLS], image tokens and text tokens, with an exit after each layer."""
 
     def __init__(self, config: DemoConfig) -> None:
         super().__init__()
@@ -130,13 +132,13 @@ class DemoModel(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        for parameter in (
-            self.words.weight,
-            self.cls,
-            self.image_positions,
-            self.text_positions,
-        ):
+        for parameter in (self.words.weight, self.cls, self.text_positions):
             nn.init.normal_(parameter, std=0.1)
+        # Rows and columns start as a sum of two codes: relations compare one of the two.
+        side = self.config.image_size // self.config.patch
+        row, column = torch.randn(2, side, self.config.hidden) * 0.1
+        grid = row[:, None] + column[None, :]
+        self.image_positions.data.copy_(grid.reshape(1, -1, self.config.hidden))
         depth_scale = (2 * self.config.layers) ** -0.5
         for layer in self.layers:
             assert isinstance(layer, DemoLayer)

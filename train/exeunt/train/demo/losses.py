@@ -41,9 +41,7 @@ def joint_cross_entropy(
 
     Reference: UNITER-MSD, Eq. (4)
     """
-    terms = [
-        weight * F.cross_entropy(z, label) for z, weight in zip(logits, weights, strict=True)
-    ]
+    terms = [weight * F.cross_entropy(z, label) for z, weight in zip(logits, weights, strict=True)]
     return torch.stack(terms).sum()
 
 

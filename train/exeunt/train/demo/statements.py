@@ -54,7 +54,8 @@ def _partners(relation: int) -> NDArray[np.int32]:
     axis = _COLUMN if relation < 2 else _ROW
     first, second = axis[:, None], axis[None, :]
     holds = first < second if relation in (0, 2) else first > second
-    return (holds * _BIT[None, :]).sum(axis=1).astype(np.int32)
+    bits: NDArray[np.int32] = (holds * _BIT[None, :]).sum(axis=1).astype(np.int32)
+    return bits
 
 
 PARTNERS = np.stack([_partners(relation) for relation in range(len(RELATIONS))])  # [4, 16]
@@ -137,8 +138,8 @@ def label_statements(
     related = np.flatnonzero(template >= RELATION)
     if len(related):
         chosen = cells[related], subjects[related], relations[related], template[related]
-        always[related] = _some_cells_hold(*chosen, parcels=False)
-        never[related] = ~_some_cells_hold(*chosen, parcels=True)
+        always[related] = _witness_cells(*chosen, parcels=False).any(axis=1)
+        never[related] = ~_witness_cells(*chosen, parcels=True).any(axis=1)
     return np.where(always, ENTAILMENT, np.where(never, CONTRADICTION, NEUTRAL)).astype(np.int8)
 
 
@@ -163,34 +164,72 @@ def _bounds_of_counts(
     return always, never
 
 
-def _some_cells_hold(
+def _witness_cells(
     cells: Cells,
     subjects: NDArray[np.int8],
     relations: NDArray[np.int8],
     template: NDArray[np.int64],
     *,
     parcels: bool,
+    anything_is_x: bool = False,
 ) -> NDArray[np.bool_]:
+    """Mark the cells that can be the X of the statement: bool[N, 16].
+
+    With `parcels`, a closed parcel may be anything; without, only visible objects count. With
+    `anything_is_x`, cells are judged by their place alone.
+    """
     closed = (cells == PARCEL) if parcels else np.zeros(cells.shape, dtype=bool)
     x, y, z = (
         (((cells == subjects[:, [i]]) | closed) * _BIT).sum(axis=1).astype(np.int32)
         for i in range(3)
     )
     double = template == DOUBLE
-    found = np.zeros(len(cells), dtype=bool)
+    found = np.zeros(cells.shape, dtype=bool)
     for cell in range(NUM_CELLS):
         second = y & PARTNERS[relations[:, 0], cell]
         third = z & PARTNERS[relations[:, 1], cell]
         # One parcel cannot be both Y and Z.
         same_single = (second == third) & ((second & (second - 1)) == 0)
         pair = (second != 0) & (~double | ((third != 0) & ~same_single))
-        found |= ((x >> cell) & 1).astype(bool) & pair
+        is_x = anything_is_x | ((x >> cell) & 1).astype(bool)
+        found[:, cell] = is_x & (pair | (template < RELATION))
     return found
 
 
-def sample_statements(
-    rng: np.random.Generator, cells: Cells, count: int
-) -> Statements:
+def cell_roles(cells: Cells, table: Statements) -> NDArray[np.int8]:
+    """Say which of the statement's kinds each cell shows: 0 none, 1 X, 2 Y, 3 Z; int8[N, 16]."""
+    template = np.array(VARIANTS)[table.variant, 0]
+    used = np.stack([template >= EXISTS, template >= RELATION, template >= DOUBLE], axis=1)
+    roles = np.zeros(cells.shape, dtype=np.int8)
+    for place in range(3):
+        shows = (cells == table.subjects[:, [place]]) & used[:, [place]]
+        roles[shows] = place + 1
+    return roles
+
+
+def cell_witnesses(
+    cells: Cells, table: Statements, *, anything_is_x: bool = False
+) -> NDArray[np.int8]:
+    """Say of each cell whether it is the statement's X: 0 never, 1 if filled so, 2 certainly.
+
+    With `anything_is_x`, say whether an X in that place would be, whatever the cell shows.
+    """
+    template = np.array(VARIANTS)[table.variant, 0]
+    sure, possible = (
+        _witness_cells(
+            cells,
+            table.subjects,
+            table.relations,
+            template,
+            parcels=parcels,
+            anything_is_x=anything_is_x,
+        )
+        for parcels in (False, True)
+    )
+    return sure.astype(np.int8) + possible
+
+
+def sample_statements(rng: np.random.Generator, cells: Cells, count: int) -> Statements:
     """Sample `count` statements about scenes, balanced over the labels within each variant."""
     quota = _quotas(count)
     parts: list[Statements] = []
@@ -235,10 +274,11 @@ def _candidates(
     seen = np.zeros((len(cells), NUM_KINDS + 2), dtype=bool)
     np.put_along_axis(seen, cells.astype(np.int64) % (NUM_KINDS + 2), True, axis=1)
     ranked -= seen[scene, :NUM_KINDS] * (rng.random((count, NUM_KINDS)) < 0.9)
-    subjects = np.argsort(ranked, axis=1)[:, :3]
-    subjects = rng.permuted(subjects, axis=1).astype(np.int8)
-    relations = rng.integers(0, len(RELATIONS), size=(count, 2)).astype(np.int8)
-    relations[:, 1] = (relations[:, 0] + rng.integers(1, 4, size=count)) % 4
+    nearest = np.argsort(ranked, axis=1)[:, :3]
+    subjects: NDArray[np.int8] = rng.permuted(nearest, axis=1).astype(np.int8)
+    relations: NDArray[np.int8] = rng.integers(0, len(RELATIONS), size=(count, 2)).astype(np.int8)
+    turn = rng.integers(1, 4, size=count).astype(np.int8)
+    relations[:, 1] = (relations[:, 0] + turn) % 4
     labels = label_statements(cells[scene], variant, subjects, relations)
     return Statements(scene, variant, subjects, relations, labels)
 

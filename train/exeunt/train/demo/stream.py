@@ -15,11 +15,19 @@ from exeunt.train.demo.scenes import (
     render_scenes,
     sample_scenes,
 )
-from exeunt.train.demo.statements import STATEMENT_LABELS, Statements, phrase, sample_statements
+from exeunt.train.demo.statements import (
+    STATEMENT_LABELS,
+    Statements,
+    cell_roles,
+    cell_witnesses,
+    phrase,
+    sample_statements,
+)
 from exeunt.train.demo.words import LABELS, PAD_ID, encode
 
 # A cell shows one of the kinds, a parcel, or nothing; pictures of questions have no cells.
-NUM_CELL_CLASSES = NUM_KINDS + 2
+# Classes of the auxiliary targets: what a cell shows, its role, its place, whether a witness.
+CELL_CLASSES = (NUM_KINDS + 2, 4, 3, 3)
 NO_CELL = -100
 
 _CHUNK_BATCHES = 128
@@ -33,7 +41,15 @@ class Batch:
     pixels: NDArray[np.uint8]  # [B, 64, 64, 3]
     ids: NDArray[np.int64]  # [B, S], PAD_ID at padding
     label: NDArray[np.int64]  # [B], index into LABELS
-    cells: NDArray[np.int64]  # [B, 16], cell classes for the auxiliary loss, or NO_CELL
+    # Auxiliary targets of each cell, [B, 16]; NO_CELL for questions.
+    cells: NDArray[np.int64]  # what the cell shows
+    roles: NDArray[np.int64]  # which of the statement's kinds that is
+    places: NDArray[np.int64]  # whether an X there would make the statement true
+    witnesses: NDArray[np.int64]  # whether the cell makes the statement true
+
+    def shard(self, index: int, count: int) -> "Batch":
+        """Return every `count`-th row from `index` on: the same mix of questions and statements."""
+        return Batch(**{name: value[index::count] for name, value in vars(self).items()})
 
 
 def pad_ids(rows: list[list[int]]) -> NDArray[np.int64]:
@@ -73,13 +89,16 @@ class TrainStream:
         table = table.take(np.arange(place, place + self.num_statements))
         shown = cells[table.scene]
         keys = [table.key(row) for row in range(len(table))]
-        classes = np.full((self.num_questions, NUM_CELLS), NO_CELL, dtype=np.int64)
+        unknown = np.full((self.num_questions, NUM_CELLS), NO_CELL, dtype=np.int64)
         first_statement = LABELS.index(STATEMENT_LABELS[0])
         return Batch(
             np.concatenate([self._question_pixels(picked, rng), render_scenes(shown, rng)]),
             pad_ids([self._question_ids[i] for i in picked] + [self._encode(k) for k in keys]),
             np.concatenate([self._question_labels[picked], table.label + first_statement]),
-            np.concatenate([classes, np.where(shown == EMPTY, NUM_CELL_CLASSES - 1, shown)]),
+            np.concatenate([unknown, np.where(shown == EMPTY, CELL_CLASSES[0] - 1, shown)]),
+            np.concatenate([unknown, cell_roles(shown, table)]),
+            np.concatenate([unknown, cell_witnesses(shown, table, anything_is_x=True)]),
+            np.concatenate([unknown, cell_witnesses(shown, table)]),
         )
 
     def _question_pixels(
@@ -97,7 +116,7 @@ class TrainStream:
         flip = rng.random((2, len(image))) < 0.5
         rows = np.where(flip[0][:, None], rows[:, ::-1], rows)
         columns = np.where(flip[1][:, None], columns[:, ::-1], columns)
-        pixels = self._questions.images[
+        pixels: NDArray[np.uint8] = self._questions.images[
             image[:, None, None], rows[:, :, None], columns[:, None, :]
         ]
         turned = rng.random(len(image)) < 0.5

@@ -12,8 +12,11 @@ PAD, UNK = "[PAD]", "[UNK]"
 PAD_ID, UNK_ID = 0, 1
 MAX_TOKENS = 20
 
-_QUESTION_WORDS = "? what is the shape color of does image contain not there in present".split()
-_STATEMENT_WORDS = "a an no are and parcel".split()
+_QUESTION_WORDS = (
+    *("?", "what", "is", "the", "shape", "color", "of", "does", "image"),
+    *("contain", "not", "there", "in", "present"),
+)
+_STATEMENT_WORDS = ["a", "an", "no", "are", "and", "parcel"]
 
 
 @cache

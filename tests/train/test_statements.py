@@ -1,0 +1,139 @@
+"""Labels of statements against a brute-force enumeration of every way to fill the parcels."""
+
+import itertools
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exeunt.train.demo import statements as S
+from exeunt.train.demo.scenes import EMPTY, NUM_CELLS, NUM_KINDS, PARCEL, bucket_of, sample_scenes
+
+
+def holds(cells, key):
+    variant, x, y, z, first, second = key
+    template, quantifier, number = S.VARIANTS[variant]
+    at = {kind: [i for i in range(NUM_CELLS) if cells[i] == kind] for kind in (x, y, z)}
+    if template in (S.EXISTS, S.COUNT):
+        seen = len(at[x])
+        return (seen == number, seen >= number, seen <= number)[quantifier]
+
+    def related(i, j, relation):
+        (row_i, col_i), (row_j, col_j) = divmod(i, 4), divmod(j, 4)
+        return (col_i < col_j, col_i > col_j, row_i < row_j, row_i > row_j)[relation]
+
+    return any(
+        any(related(i, j, first) for j in at[y])
+        and (template == S.RELATION or any(related(i, k, second) for k in at[z]))
+        for i in at[x]
+    )
+
+
+def brute_force(cells, key):
+    parcels = [i for i in range(NUM_CELLS) if cells[i] == PARCEL]
+    results = set()
+    for fill in itertools.product(range(EMPTY, NUM_KINDS), repeat=len(parcels)):
+        filled = list(cells)
+        for place, kind in zip(parcels, fill, strict=True):
+            filled[place] = kind
+        results.add(holds(filled, key))
+    if results == {True}:
+        return S.ENTAILMENT
+    return S.CONTRADICTION if results == {False} else S.NEUTRAL
+
+
+@st.composite
+def scene_and_statement(draw):
+    # Four kinds only, so that the statement's kinds are often in the scene.
+    cells = draw(
+        st.lists(
+            st.sampled_from([EMPTY, EMPTY, EMPTY, 0, 1, 2, 3]),
+            min_size=NUM_CELLS,
+            max_size=NUM_CELLS,
+        )
+    )
+    for place in draw(st.lists(st.integers(0, NUM_CELLS - 1), max_size=2)):
+        cells[place] = PARCEL
+    kinds = draw(st.permutations(range(4)))[:3]
+    first = draw(st.integers(0, 3))
+    second = draw(st.integers(0, 3))
+    return cells, (draw(st.integers(0, len(S.VARIANTS) - 1)), *kinds, first, second)
+
+
+def one_row(key):
+    variant, x, y, z, first, second = key
+    return S.Statements(
+        scene=np.zeros(1, dtype=np.int64),
+        variant=np.array([variant], dtype=np.int8),
+        subjects=np.array([[x, y, z]], dtype=np.int8),
+        relations=np.array([[first, second]], dtype=np.int8),
+        label=np.zeros(1, dtype=np.int8),
+    )
+
+
+@given(scene_and_statement())
+@settings(max_examples=300, deadline=None)
+def test_label_equals_brute_force(case):
+    cells, key = case
+    row = one_row(key)
+    scene = np.array([cells], dtype=np.int8)
+    label = S.label_statements(scene, row.variant, row.subjects, row.relations)
+    assert label.tolist() == [brute_force(cells, key)]
+
+
+@given(scene_and_statement())
+@settings(max_examples=200, deadline=None)
+def test_witnesses_decide_monotone_statements(case):
+    cells, key = case
+    template, _, number = S.VARIANTS[key[0]]
+    if template == S.COUNT or (template == S.EXISTS and number == 0):
+        return
+    witness = S.cell_witnesses(np.array([cells], dtype=np.int8), one_row(key))[0]
+    label = brute_force(cells, key)
+    assert (witness == 2).any() == (label == S.ENTAILMENT)
+    assert (witness >= 1).any() == (label != S.CONTRADICTION)
+
+
+def test_generated_statements_are_labelled_right_and_balanced():
+    cells, table = S.split_statements("calibration", 300, seed=5)
+    assert [brute_force(cells[i].tolist(), table.key(i)) for i in range(300)] == list(table.label)
+    for variant in range(len(S.VARIANTS)):
+        counts = np.bincount(table.label[table.variant == variant], minlength=3)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_roles_name_the_statement_kinds():
+    row = one_row((len(S.VARIANTS) - 1, 4, 7, 9, 0, 2))
+    cells = np.full((1, NUM_CELLS), EMPTY, dtype=np.int8)
+    cells[0, :5] = (9, 4, 7, 4, PARCEL)
+    assert S.cell_roles(cells, row)[0, :6].tolist() == [3, 1, 2, 1, 0, 0]
+
+
+def test_phrases_read_well():
+    def phrase(text_variant, *rest):
+        return S.phrase((text_variant, *rest))
+
+    assert phrase(0, 2, 0, 0, 0, 0) == "there is an apple"
+    assert phrase(1, 0, 1, 2, 0, 0) == "there is no cat"
+    assert phrase(2, 0, 1, 2, 0, 0) == "there is exactly one cat"
+    assert phrase(8, 1, 0, 2, 0, 0) == "there are at most two dogs"
+    assert phrase(10, 0, 1, 2, 0, 2) == "a cat is left of a dog and above an apple"
+
+
+def test_splits_share_no_scene():
+    rng = np.random.default_rng(0)
+    seen = {split: sample_scenes(rng, 200, split) for split in ("train", "calibration", "test")}
+    scenes = {split: {row.tobytes() for row in cells} for split, cells in seen.items()}
+    assert not scenes["train"] & scenes["test"]
+    assert not scenes["train"] & scenes["calibration"]
+    assert not scenes["test"] & scenes["calibration"]
+    assert {bucket_of(row) for row in seen["test"]} == {0}
+    assert {bucket_of(row) for row in seen["calibration"]} == {1}
+
+
+def test_scenes_hold_what_they_say():
+    cells = sample_scenes(np.random.default_rng(1), 500, "train")
+    objects = ((cells >= 0) & (cells < NUM_KINDS)).sum(axis=1)
+    parcels = (cells == PARCEL).sum(axis=1)
+    assert set(objects.tolist()) == {3, 4, 5}
+    assert set(parcels.tolist()) == {0, 1, 2}

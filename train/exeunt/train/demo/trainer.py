@@ -1,0 +1,241 @@
+"""One training run's state: model, optimisers, step; and the two stages' steps."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from exeunt.export.families.demo import DemoConfig, DemoModel
+from exeunt.train.demo.losses import (
+    DistillationWeights,
+    exit_weights,
+    joint_cross_entropy,
+    multimodality_self_distillation,
+)
+from exeunt.train.demo.options import DemoRecipe
+from exeunt.train.demo.stream import CELL_CLASSES, NO_CELL, Batch
+from exeunt.train.demo.words import LABELS, MAX_TOKENS, PAD_ID, vocabulary
+
+STATE_FORMAT = 1
+
+
+def demo_config(recipe: DemoRecipe) -> DemoConfig:
+    """Return the sizes of the model that a recipe trains."""
+    return DemoConfig(
+        hidden=recipe.hidden,
+        layers=recipe.layers,
+        heads=recipe.heads,
+        ffn=recipe.ffn,
+        max_tokens=MAX_TOKENS,
+        vocab=len(vocabulary()),
+        labels=len(LABELS),
+    )
+
+
+def pixel_values(pixels: NDArray[np.uint8]) -> Tensor:
+    """Scale uint8[B, 64, 64, 3] to f32[B, 3, 64, 64] in [-1, 1], as `preprocessor.json` says."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def run_exits(model: DemoModel, hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Walk all layers; return each exit's logits f32[B, C] and each layer's state."""
+    logits, states = [], []
+    for layer, head in zip(model.layers, model.heads, strict=True):
+        hidden = layer(hidden, mask)
+        states.append(hidden)
+        logits.append(head(hidden).float())
+    return logits, states
+
+
+def single_modes(
+    model: DemoModel, hidden: Tensor, mask: Tensor
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return the text-only and the image-only input.
+
+    A masked token is seen by no other token, so leaving it out is the same as masking it, cheaper.
+
+    Reference: UNITER-MSD, Eq. (10), (11)
+    """
+    first_word = 1 + model.config.image_tokens
+    text = (
+        torch.cat([hidden[:, :1], hidden[:, first_word:]], dim=1),
+        torch.cat([mask[:, :1], mask[:, first_word:]], dim=1),
+    )
+    return text, (hidden[:, :first_word], mask[:, :first_word])
+
+
+class Trainer:
+    """Trains one demo model; everything that a resumed run needs is in its state."""
+
+    def __init__(self, recipe: DemoRecipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.model = DemoModel(demo_config(recipe))
+        self.cell_heads = nn.ModuleList([nn.Linear(recipe.hidden, n) for n in CELL_CLASSES])
+        self.step = 0
+        self.cpu_before_s = 0.0
+        self._cpu_start_s = _cpu_seconds()
+        matrices = [p for p in self.model.layers.parameters() if p.ndim == 2]
+        taken = {id(p) for p in matrices}
+        self._vectors = [
+            *(p for p in self.model.parameters() if id(p) not in taken),
+            *self.cell_heads.parameters(),
+        ]
+        self._parameters = [*self.model.parameters(), *self.cell_heads.parameters()]
+        self._pool = ThreadPoolExecutor(
+            recipe.threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
+        decay = recipe.weight_decay
+        # Muon takes about half of AdamW's steps for the layers' matrices.
+        self._optimizers: Sequence[torch.optim.Optimizer] = (
+            torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=decay, momentum=0.95),
+            torch.optim.AdamW(
+                self._vectors, lr=recipe.vector_lr, weight_decay=decay, betas=(0.9, 0.98)
+            ),
+        )
+        self._weights = exit_weights(recipe.layers, recipe.exit_weight_power)
+
+    @property
+    def stage(self) -> str:
+        """Name the stage of the next step: joint, msd or done."""
+        if self.step < self.recipe.joint_steps:
+            return "joint"
+        return "msd" if self.step < self.recipe.joint_steps + self.recipe.msd_steps else "done"
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU seconds spent so far, over all resumed parts."""
+        return self.cpu_before_s + _cpu_seconds() - self._cpu_start_s
+
+    def train_step(self, batch: Batch) -> float:
+        """Make one step of the current stage; return the loss.
+
+        Each thread takes a share of the rows through the whole model and back: one meeting a
+        step, where threads inside the operators would meet hundreds of times.
+        """
+        self._set_rates()
+        shards = [batch.shard(i, self.recipe.threads) for i in range(self.recipe.threads)]
+        results = list(self._pool.map(self._gradients, shards))
+        for index, parameter in enumerate(self._parameters):
+            total = results[0][1][index]
+            for _, gradients in results[1:]:
+                total = total + gradients[index]
+            parameter.grad = total / len(shards)
+        nn.utils.clip_grad_norm_(self._vectors, 1.0)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        self.step += 1
+        return sum(loss for loss, _ in results) / len(shards)
+
+    def _gradients(self, batch: Batch) -> tuple[float, tuple[Tensor, ...]]:
+        ids = torch.from_numpy(batch.ids)
+        label = torch.from_numpy(batch.label)
+        # Threads would share the cache of casted weights, and with it parts of their graphs.
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            pixels = pixel_values(batch.pixels)
+            hidden, mask = self.model.embed(pixels, ids, (ids != PAD_ID).long())
+            logits, states = run_exits(self.model, hidden, mask)
+            loss = joint_cross_entropy(logits, label, self._weights)
+            if self.stage == "msd":
+                loss = loss + self._distillation(logits, hidden, mask)
+            else:
+                loss = loss + self._cell_loss(states, batch)
+        gradients = torch.autograd.grad(
+            loss, self._parameters, allow_unused=True, materialize_grads=True
+        )
+        return float(loss.detach()), gradients
+
+    def _distillation(self, logits: list[Tensor], hidden: Tensor, mask: Tensor) -> Tensor:
+        recipe = self.recipe
+        text, image = single_modes(self.model, hidden, mask)
+        return multimodality_self_distillation(
+            logits,
+            run_exits(self.model, *text)[0],
+            run_exits(self.model, *image)[0],
+            DistillationWeights(
+                recipe.lambda_joint, recipe.lambda_text, recipe.lambda_image, recipe.tau
+            ),
+        )
+
+    def _cell_loss(self, states: list[Tensor], batch: Batch) -> Tensor:
+        """Teach image tokens what their cell shows, its role, its place, and if it is a witness.
+
+        One label a sample is a weak signal for relations: without this they stay near chance for
+        most of the budget. The heads of these losses are not part of the model, and the losses
+        fade to 0 at `cell_loss_share` of stage 1.
+        """
+        recipe = self.recipe
+        progress = self.step / (recipe.joint_steps * recipe.cell_loss_share)
+        weight = recipe.cell_loss_weight * (1.0 - progress)
+        total = states[0].new_zeros((), dtype=torch.float32)
+        if weight <= 0 or bool((batch.cells == NO_CELL).all()):
+            return total
+        targets = (batch.cells, batch.roles, batch.places, batch.witnesses)
+        last = 1 + self.model.config.image_tokens
+        for head, layer, target in zip(
+            self.cell_heads, recipe.cell_loss_layers, targets, strict=True
+        ):
+            # A shallower model of the same recipe learns at its last layer what comes later.
+            named = head(states[min(layer, len(states)) - 1][:, 1:last]).float()
+            total = total + F.cross_entropy(named.flatten(0, 1), torch.from_numpy(target).flatten())
+        # The exits' losses are a sum over exits, so this one is scaled alike.
+        return weight * len(states) * total
+
+    def _set_rates(self) -> None:
+        recipe = self.recipe
+        if self.stage == "joint":
+            scale = min(1.0, (self.step + 1) / recipe.warmup_steps)
+            scale *= 1.0 - self.step / recipe.joint_steps
+        else:
+            into = self.step - recipe.joint_steps
+            scale = recipe.msd_lr_scale * (1.0 - into / max(1, recipe.msd_steps))
+        rates = (recipe.matrix_lr, recipe.vector_lr)
+        for optimizer, rate in zip(self._optimizers, rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale
+
+    def save(self, path: Path) -> None:
+        """Write the state, replacing the file at once so that a stop never leaves half of it."""
+        state = {
+            "format": STATE_FORMAT,
+            "recipe": self.recipe.model_dump(),
+            "step": self.step,
+            "cpu_s": self.cpu_s,
+            "model": self.model.state_dict(),
+            "cell_heads": self.cell_heads.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+        }
+        temporary = path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a state file.
+
+        Raises:
+            ValueError: the file was written by another format or another recipe.
+        """
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state.get("format") != STATE_FORMAT or state["recipe"] != self.recipe.model_dump():
+            raise ValueError(
+                f"{path} was written by another recipe: resume with the same options, "
+                "or give an empty output directory"
+            )
+        self.step = state["step"]
+        self.cpu_before_s = state["cpu_s"]
+        self.model.load_state_dict(state["model"])
+        self.cell_heads.load_state_dict(state["cell_heads"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
