@@ -55,7 +55,7 @@ def evaluate(
                 never_seconds += taken_s
         if progress:
             progress(len(chunk))
-    total, kinds, exits = summarise(outcomes)
+    total, kinds = summarise(outcomes)
     return EvalReport(
         bundle=engine.manifest.name,
         data=data,
@@ -63,7 +63,7 @@ def evaluate(
         samples=total.samples,
         accuracy=total.accuracy,
         rho=total.rho,
-        exits=exits,
+        exits=total.exits,
         kinds=kinds,
         seconds=seconds,
         never_seconds=never_seconds if compare else None,

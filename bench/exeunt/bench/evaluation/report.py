@@ -21,11 +21,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class KindReport:
-    """Figures of one kind of sample. rho: layers run / layers possible (UNITER-MSD, Eq. 19)."""
+    """Figures of one kind of sample.
+
+    rho: layers run / layers possible (UNITER-MSD, Eq. 19). exits: samples by exit layer.
+    """
 
     samples: int
     accuracy: float
     rho: float
+    exits: dict[int, int]
 
     @classmethod
     def of(cls, outcomes: list[Outcome]) -> "KindReport":
@@ -33,7 +37,10 @@ class KindReport:
         right = sum(outcome.right for outcome in outcomes)
         run = sum(outcome.exit_layer for outcome in outcomes)
         possible = sum(outcome.depth for outcome in outcomes)
-        return cls(len(outcomes), right / len(outcomes), run / possible if possible else 1.0)
+        depth = max(outcome.depth for outcome in outcomes)
+        found = Counter(outcome.exit_layer for outcome in outcomes)
+        exits = {layer: found.get(layer, 0) for layer in range(min(1, depth), depth + 1)}
+        return cls(len(outcomes), right / len(outcomes), run / possible if possible else 1.0, exits)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class EvalReport:
         kinds = Table(title=f"{self.bundle} on {self.data}")
         for column in ("kind", "samples", "accuracy", "rho"):
             kinds.add_column(column, justify="left" if column == "kind" else "right")
-        total = KindReport(self.samples, self.accuracy, self.rho)
+        total = KindReport(self.samples, self.accuracy, self.rho, self.exits)
         for kind, figures in [*self.kinds.items(), ("all", total)]:
             kinds.add_row(
                 kind, str(figures.samples), f"{figures.accuracy:.2%}", f"{figures.rho:.3f}"
@@ -86,18 +93,12 @@ class EvalReport:
         return Group(kinds, exits, saved)
 
 
-def summarise(
-    outcomes: Iterable[Outcome],
-) -> tuple[KindReport, dict[str, KindReport], dict[int, int]]:
-    """Return the figures over all, by kind and group (before the slash), and exits by layer."""
+def summarise(outcomes: Iterable[Outcome]) -> tuple[KindReport, dict[str, KindReport]]:
+    """Return the figures over all, and by kind and group of kinds (before the slash)."""
     every = list(outcomes)
     by_kind: dict[str, list[Outcome]] = {}
     for outcome in every:
-        group = outcome.kind.split("/")[0]
-        for name in {group, outcome.kind}:
+        for name in {outcome.kind.split("/")[0], outcome.kind}:
             by_kind.setdefault(name, []).append(outcome)
     kinds = {name: KindReport.of(found) for name, found in sorted(by_kind.items())}
-    exits = Counter(outcome.exit_layer for outcome in every)
-    depth = max(outcome.depth for outcome in every)
-    layers = {layer: exits.get(layer, 0) for layer in range(min(1, depth), depth + 1)}
-    return KindReport.of(every), kinds, layers
+    return KindReport.of(every), kinds

@@ -20,6 +20,9 @@ def command(
     ] = None,
     backend: Annotated[str, typer.Option(help="onnxruntime or torch.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Compute threads; 0: one a core.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the exit-layer histogram as a picture.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a bundle's accuracy, rho, exits by layer and the time saved.
@@ -56,6 +59,10 @@ def command(
                 data,
                 progress=lambda done: bar.advance(task, done),
             )
+    if plot:
+        from exeunt.bench.evaluation.plot import plot_exits
+
+        plot_exits(report, plot)
     if as_json:
         import json
 
