@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from exeunt.engine.backends import Backend, open_backend
 from exeunt.engine.bundle.manifest import FORMAT, Manifest, SegmentSpec
 from exeunt.engine.bundle.reader import MANIFEST_FILE, Bundle, file_sha256
 from exeunt.engine.config import EngineConfig
-from exeunt.engine.exit_policy import compile_policy, load_exit_policy
+from exeunt.engine.exit_policy import ExitPolicy, compile_policy, load_exit_policy
 from exeunt.export.bundle_writer import check_out, staged
 from exeunt.export.errors import ExportError
 from exeunt.export.families.registry import find_family
@@ -22,6 +24,7 @@ from exeunt.export.plan import BundlePlan, SegmentPlan
 from exeunt.export.tools import tool_versions
 
 EXAMPLES = "examples"
+NO_SHA256 = "0" * 64  # of a file that is not written yet
 DEFAULT_TOLERANCE = 1e-4
 
 Progress = Callable[[str, int, int], None]
@@ -73,15 +76,17 @@ def export_bundle(
         raise ExportError(f"the tolerance must be 0 or more, found {tolerance}")
     check_out(source, out, overwrite=overwrite)
     tell = progress or _silent
+    policy = load_exit_policy(exit_policy) if exit_policy else None
     runner = backend or open_backend("onnxruntime", EngineConfig().compute_threads)
     tell("load the checkpoint", 0, 1)
     plan = find_family(source, family).describe(source)
+    draft = _draft(plan, name, policy)
     steps = len(plan.segments) + 3
     with staged(out) as stage:
         for done, segment in enumerate(plan.segments, 1):
             tell(f"trace {segment.name}", done, steps)
             write_segment(segment, stage / _file(segment))
-        manifest = _manifest(plan, stage, name, exit_policy)
+        manifest = _with_files(draft, plan, stage)
         tell("measure parity", steps - 2, steps)
         report = _measure(plan, Bundle(stage, manifest), runner, source / EXAMPLES, tolerance)
         tell("write the bundle", steps - 1, steps)
@@ -100,47 +105,58 @@ def _file(segment: SegmentPlan) -> str:
     return f"segments/{segment.name}.onnx"
 
 
-def _manifest(
-    plan: BundlePlan, stage: Path, name: str | None, exit_policy: Path | None
-) -> Manifest:
-    files = {}
-    for file, origin in plan.files.items():
+def _draft(plan: BundlePlan, name: str | None, policy: ExitPolicy | None) -> Manifest:
+    """Return the manifest before anything is traced, so that a bad plan fails at once."""
+    for origin in plan.files.values():
         if not origin.is_file():
             raise ExportError(f"{origin} is missing: copy the whole checkpoint")
-        shutil.copyfile(origin, stage / file)
-        files[file] = file_sha256(stage / file)
     content: dict[str, Any] = {
         "format": FORMAT,
-        "name": name or plan.name,
+        "name": plan.name if name is None else name,
         "family": plan.family,
         "tasks": plan.tasks,
         "tensors": plan.tensors,
         "inputs": plan.inputs,
         "lanes": plan.lanes,
-        "segments": {segment.name: _spec(segment, stage) for segment in plan.segments},
-        "files": files,
+        "segments": {segment.name: _spec(segment) for segment in plan.segments},
+        "files": dict.fromkeys(plan.files, NO_SHA256),
         "tools": tool_versions(),
     }
+    if policy is not None:
+        content["exit_policy"] = policy.model_dump(mode="json", exclude_unset=True)
     try:
         manifest = Manifest(**content)
-    except ValueError as error:
-        raise ExportError(f"the bundle would not be valid: {error}") from None
-    if exit_policy is None:
-        return manifest
-    policy = load_exit_policy(exit_policy)
-    compile_policy(policy, manifest)
-    inline = policy.model_dump(mode="json", exclude_unset=True)
-    return manifest.model_copy(update={"exit_policy": inline})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its top"
+        raise ExportError(
+            f"the bundle's manifest would not be valid at {where}: {first['msg']}"
+        ) from None
+    if policy is not None:
+        compile_policy(policy, manifest)
+    return manifest
 
 
-def _spec(segment: SegmentPlan, stage: Path) -> SegmentSpec:
+def _spec(segment: SegmentPlan) -> SegmentSpec:
     return SegmentSpec(
         kind=segment.kind,
         file=_file(segment),
-        sha256=file_sha256(stage / _file(segment)),
+        sha256=NO_SHA256,
         inputs={port.name: port.reference for port in segment.inputs},
         outputs={port.name: port.reference for port in segment.outputs},
     )
+
+
+def _with_files(draft: Manifest, plan: BundlePlan, stage: Path) -> Manifest:
+    """Copy what the bundle holds beside its graphs; return the manifest with every sha256."""
+    for file, origin in plan.files.items():
+        shutil.copyfile(origin, stage / file)
+    segments = {
+        name: spec.model_copy(update={"sha256": file_sha256(stage / spec.file)})
+        for name, spec in draft.segments.items()
+    }
+    files = {file: file_sha256(stage / file) for file in draft.files}
+    return draft.model_copy(update={"segments": segments, "files": files})
 
 
 def _measure(
