@@ -1,7 +1,7 @@
 """Data by name (the embedded model's splits) or by path (a JSONL file of your own)."""
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -39,15 +39,23 @@ class LabelledSample(Protocol):
         ...
 
 
-class FileSample(BaseModel):
-    """A line of a JSONL file. image: path, relative to the file; read when it is asked for."""
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    image: bytes | Image.Image
+    image: str
     text: str
     label: str
     kind: str = "all"
+
+
+@dataclass(frozen=True)
+class FileSample:
+    """A line of a JSONL file, its image read."""
+
+    image: Image.Image
+    text: str
+    label: str
+    kind: str
 
 
 def load_data(name_or_path: str) -> Sequence[LabelledSample]:
@@ -86,13 +94,15 @@ def _read_jsonl(path: Path) -> list[FileSample]:
         if not line.strip():
             continue
         try:
-            content = json.loads(line)
-            file = path.parent / str(content.get("image"))
-            decoded = decode_image(file.read_bytes(), limits)
-            samples.append(FileSample.model_validate({**content, "image": decoded}))
-        except (ValueError, AttributeError, ValidationError, OSError, ImageError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"{path}, line {number}: {first}") from None
+            fields = _Line.model_validate_json(line)
+            image = decode_image((path.parent / fields.image).read_bytes(), limits)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "the line"
+            raise ConfigError(f"{path}, line {number}, {key}: {first['msg']}") from None
+        except (OSError, ImageError) as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+        samples.append(FileSample(image, fields.text, fields.label, fields.kind))
     if not samples:
         raise ConfigError(f"{path} holds no samples")
     return samples
