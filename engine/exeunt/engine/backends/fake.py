@@ -2,8 +2,8 @@
 
 A row's hidden state is h = a p + b q, with p and q fixed patterns of signs. Its entry sets a = 0
 and draws b in [0, 1) from the row's own inputs; every layer halves the distance of a to 1. So
-successive layers grow alike (cosine), heads grow sure (entropy), rows with a larger b sooner than
-others, and nothing depends on who shares a batch.
+successive layers grow alike (cosine), heads grow sure (entropy) and settle on an answer (patience),
+rows with a larger b surer and later settled than others, and nothing depends on who shares a batch.
 """
 
 import time
@@ -116,7 +116,8 @@ class _FakeSegment:
         progress, seeds = _decompose(hidden)
         logits = np.zeros((rows, classes), dtype=np.float32)
         sure = _SHARPNESS * (0.5 + seeds) * progress / np.maximum(1.0 - progress, 1e-3)
-        answers = np.floor(seeds * 1e4).astype(np.int64) % classes
+        wavering = 8.0 * seeds * (1.0 - progress)  # the answer still changes in early layers
+        answers = np.floor(seeds * 1e4 + wavering).astype(np.int64) % classes
         logits[np.arange(rows), answers] = sure.astype(np.float32)
         if self._name in self._backend.invalid:
             logits[:] = np.nan
@@ -139,7 +140,7 @@ def _patterns(size: int) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _compose(progress: NDArray[Any], seeds: NDArray[Any], shape: tuple[int, ...]) -> Array:
     first, second = _patterns(int(np.prod(shape[1:])))
-    flat = progress[:, np.newaxis] * first + seeds[:, np.newaxis] * second
+    flat: Array = progress[:, np.newaxis] * first + seeds[:, np.newaxis] * second
     return flat.reshape(shape)
 
 
@@ -159,5 +160,5 @@ def _advance(old: Array) -> Array:
     first, _ = _patterns(int(np.prod(old.shape[1:])))
     progress, _ = _decompose(old)
     step = (1.0 - progress) / 2.0
-    moved = old.reshape(len(old), -1) + step[:, np.newaxis] * first
+    moved: Array = old.reshape(len(old), -1) + step[:, np.newaxis] * first
     return moved.reshape(old.shape).astype(old.dtype)

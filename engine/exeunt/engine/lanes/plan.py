@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from exeunt.engine.backends.base import LoadedSegment
 from exeunt.engine.bundle.consistency import lane_order
@@ -105,7 +106,11 @@ class Plan:
 
 
 def build_plan(manifest: Manifest, load: Load) -> Plan:
-    """Return the manifest's lanes in order, with their segments loaded by `load`."""
+    """Return the manifest's lanes in order, each segment loaded once by `load`.
+
+    Tied lanes, and layers that answer through one head, share what was loaded.
+    """
+    load = cache(load)
     specs = {lane.name: lane for lane in manifest.lanes}
     lanes = {
         name: _plan_lane(index, specs[name], manifest, load)
