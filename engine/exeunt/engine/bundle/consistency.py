@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from exeunt.engine.bundle.flow import check_flow
 from exeunt.engine.bundle.tensors import HEAD_TENSORS, LOOP_TENSORS, Reference
 
 if TYPE_CHECKING:
     from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
+
+
+ENTERING = frozenset({"entry", "join", "cross_kv"})
 
 
 def check(manifest: "Manifest") -> None:
@@ -64,6 +68,11 @@ def _check_task(manifest: "Manifest", name: str, lane_name: str, labels: int) ->
 def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
     if not (lane.setup or lane.entry):
         raise ValueError(f"lane {lane.name!r} needs an `entry` or a `setup` segment")
+    if lane.loop and not lane.final_head and lane.depth not in lane.heads:
+        raise ValueError(
+            f"lane {lane.name!r} loops and needs a head after its last layer, or a `final_head`,"
+            " to choose the next token"
+        )
     for state, mask in lane.compare.items():
         for name in (state, mask):
             if name is not None and name not in lane.state:
@@ -82,6 +91,13 @@ def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
     for kind, names in kinds.items():
         if wrong := [name for name in names if manifest.segments[name].kind != kind]:
             raise ValueError(f"lane {lane.name!r} uses {wrong} as {kind}, but they are not")
+    for name in (*lane.setup, *([lane.entry] if lane.entry else [])):
+        if manifest.segments[name].kind not in ENTERING:
+            raise ValueError(
+                f"lane {lane.name!r} is entered through {name!r}, which is of kind"
+                f" {manifest.segments[name].kind}: expected one of {sorted(ENTERING)}"
+            )
+    check_flow(manifest, lane)
 
 
 def _check_segment(

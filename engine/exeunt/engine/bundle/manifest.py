@@ -122,8 +122,11 @@ class LaneSpec(Frozen):
             )
         if "cosine" in self.scores and not self.compare:
             raise ValueError(f"lane {self.name!r} offers cosine: `compare` must name its states")
-        if set(self.scores) - {"cosine"} and not self.heads:
-            raise ValueError(f"lane {self.name!r} offers {self.scores} but has no exit heads")
+        if (set(self.scores) - {"cosine"} or (self.scores and has_heads)) and not self.heads:
+            raise ValueError(
+                f"lane {self.name!r} offers {list(self.scores)} but has no exit heads to answer"
+                " with: name them in `heads` (the final head may serve there too)"
+            )
         return self
 
 
