@@ -4,7 +4,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from exeunt.engine.errors import QueueFull
+from exeunt.engine.errors import InputError, QueueFull
 
 
 class Admission:
@@ -27,8 +27,11 @@ class Admission:
         """Return a ticket for `rows` rows.
 
         Raises:
+            InputError: `rows` is below 1.
             QueueFull: fewer places than that are left.
         """
+        if rows < 1:
+            raise InputError(f"{rows} rows were asked for: reserve at least 1")
         with self._lock:
             if self._taken + rows > self._capacity:
                 raise QueueFull(

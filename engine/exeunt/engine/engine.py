@@ -13,7 +13,7 @@ from exeunt.engine.backends.registry import open_backend
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.reader import Bundle, default_bundle
 from exeunt.engine.config import EngineConfig, engine_config
-from exeunt.engine.errors import ConfigError, EngineStopped, InputError
+from exeunt.engine.errors import ConfigError, InputError
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, never
 from exeunt.engine.exit_policy.compiled import CompiledPolicy
 from exeunt.engine.exit_policy.load import parse_exit_policy
@@ -111,6 +111,11 @@ class Engine:
         return self._worker.healthy
 
     @property
+    def alive(self) -> bool:
+        """Whether the engine's thread has not died; only a new process mends one that has."""
+        return self._worker.dead is None
+
+    @property
     def queued_rows(self) -> int:
         """Rows that have a place now."""
         return self._admission.taken
@@ -151,8 +156,8 @@ class Engine:
             QueueFull: too few places are left.
             EngineStopped: the engine is closed or dead.
         """
-        if self._worker.dead is not None:
-            raise EngineStopped("the engine has died: restart the server")
+        if self._worker.closed:
+            raise self._worker.stopped()
         return self._admission.reserve(self._plan.rows if rows is None else rows)
 
     def submit(

@@ -35,12 +35,12 @@ class Worker:
         self._stats = stats
         self._self_check = self_check
         self._inbox: SimpleQueue[Request | None] = SimpleQueue()
-        self._live: set[Request] = set()
+        self._in_hand: list[Request] = []  # taken from a queue and not yet put into the next
         self._retry_s: float | None = None
         self._closing = False
         self._closed = False  # nothing enters the inbox any more; guarded by the door
         self._door = Lock()
-        self._dead: Exception | None = None
+        self._dead: BaseException | None = None
         self._thread = Thread(target=self._main, name="exeunt-engine", daemon=True)
         self._thread.start()
 
@@ -50,9 +50,14 @@ class Worker:
         return self._thread.is_alive() and self._dead is None and self._retry_s is None
 
     @property
-    def dead(self) -> Exception | None:
+    def dead(self) -> BaseException | None:
         """What ended the thread; None while it runs or after an orderly close."""
         return self._dead
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called or the thread is gone: nothing new is taken in."""
+        return self._closing or self._closed
 
     @property
     def scheduler(self) -> Scheduler:
@@ -66,7 +71,7 @@ class Worker:
             if open_:
                 self._inbox.put(request)
         if not open_:
-            fail(request, self._stopped(), self._stats, time.monotonic())
+            fail(request, self.stopped(), self._stats, time.monotonic())
 
     def close(self, timeout_s: float | None = None) -> None:
         """Stop the thread after the step it is in; requests that are left fail."""
@@ -74,7 +79,8 @@ class Worker:
         self._inbox.put(None)
         self._thread.join(timeout_s)
 
-    def _stopped(self) -> EngineStopped:
+    def stopped(self) -> EngineStopped:
+        """Return the error for whoever comes too late."""
         if self._dead is not None:
             return EngineStopped(f"the engine has died ({self._dead}): restart the server")
         return EngineStopped("the engine is closed: send the request to another replica")
@@ -85,15 +91,15 @@ class Worker:
                 self._take_in()
                 self._recover()
                 self._step()
-        except Exception as error:  # the thread's last word: every caller must hear of it
+        except BaseException as error:  # the thread's last word: every caller must hear of it
             self._dead = error
         with self._door:
             self._closed = True
-        self._abandon(self._stopped())
+        self._abandon(self.stopped())
 
     def _take_in(self) -> None:
         """Move new requests into the scheduler; sleep while there is nothing to do."""
-        waiting = not self._live
+        waiting = self._scheduler.idle
         while True:
             try:
                 timeout = RETRY_S if self._retry_s is not None else None
@@ -103,15 +109,14 @@ class Worker:
             waiting = False
             if request is None:
                 return
-            self._live.add(request)
+            self._in_hand = [request]
             self._scheduler.add(start(request), time.monotonic())
 
     def _step(self) -> None:
         now_s = time.monotonic()
         batch = self._scheduler.next_batch(now_s)
+        self._in_hand = [unit.request for unit in batch]
         if not batch:
-            self._live = {request for request in self._live if not request.abandoned}
-            assert not self._live, "a request that nobody gave up stands in no queue"
             return
         for unit in batch:
             if unit.request.started_s is None:
@@ -125,15 +130,12 @@ class Worker:
         self._scheduler.add(moved.staying, now_s)
         for unit, found in moved.leaving:
             self._scheduler.add(route(unit, found, self._stats, now_s), now_s)
-            if unit.request.abandoned:
-                self._live.discard(unit.request)
 
     def _batch_failed(self, batch: list[Unit], error: ExeuntError) -> None:
         if isinstance(error, SegmentError):
             self._retry_s = time.monotonic() + RETRY_S
         for unit in batch:
             fail(unit.request, error, self._stats, time.monotonic())
-            self._live.discard(unit.request)
 
     def _recover(self) -> None:
         """After a failed segment, run the self-check once a second until it passes."""
@@ -142,12 +144,12 @@ class Worker:
         try:
             self._self_check()
             self._retry_s = None
-        except ExeuntError:
+        except Exception:  # as in a step, whatever a backend or its library lets through
             self._retry_s = time.monotonic() + RETRY_S
 
     def _abandon(self, error: Exception) -> None:
-        """Fail every request that is left, in the queues and in the inbox."""
-        left = {unit.request for unit in self._scheduler.drain()} | self._live
+        """Fail every request that is left, in the queues, in hand and in the inbox."""
+        left = {unit.request for unit in self._scheduler.drain()} | set(self._in_hand)
         while True:
             try:
                 request = self._inbox.get_nowait()
@@ -157,4 +159,4 @@ class Worker:
                 left.add(request)
         for request in left:
             fail(request, error, self._stats, time.monotonic())
-        self._live = set()
+        self._in_hand = []

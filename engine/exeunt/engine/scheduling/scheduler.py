@@ -22,6 +22,11 @@ class Scheduler:
         self._settings = settings
         self._queues: dict[Key, deque[Unit]] = {}
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._queues
+
     def add(self, units: Iterable[Unit], now_s: float) -> None:
         """Let units wait for the stage they stand at."""
         for unit in units:
