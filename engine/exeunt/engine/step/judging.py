@@ -52,7 +52,7 @@ def _judge_alike(
 ) -> list[LaneExit | None]:
     last = layer == lane.depth
     if not policy.rules:
-        return _at_depth(lane, units, None, None) if last else [None] * len(units)
+        return _at_depth(lane, units) if last else [None] * len(units)
     logits = None
     if layer in lane.heads and policy.wants_head(layer):
         logits = run_head(lane.heads[layer], units)
@@ -70,7 +70,9 @@ def _judge_alike(
         staying = [place for place, found in enumerate(exits) if found is None]
         rest = [units[place] for place in staying]
         scores = verdict.scores[0, staying]
-        for place, found in zip(staying, _at_depth(lane, rest, policy, scores), strict=True):
+        # Without a head of its own for full depth, the last exit's logits are the answer already.
+        known = None if lane.final_head or logits is None else logits[staying]
+        for place, found in zip(staying, _at_depth(lane, rest, policy, scores, known), strict=True):
             exits[place] = found
     return exits
 
@@ -116,14 +118,18 @@ def _leave(
 def _at_depth(
     lane: LanePlan,
     units: Sequence[Unit],
-    policy: LanePolicy | None,
-    scores: NDArray[np.float32] | None,
+    policy: LanePolicy | None = None,
+    scores: NDArray[np.float32] | None = None,
+    logits: NDArray[np.float32] | None = None,
 ) -> list[LaneExit | None]:
-    """Return the exits of units that ran to the end without a rule that fired."""
+    """Return the exits of units that ran to the end without a rule that fired.
+
+    logits: [U, C] of the last head, where it has run already.
+    """
     if not units:
         return []
-    head = lane.last_head
-    logits = run_head(head, units) if head is not None else None
+    if logits is None and lane.last_head is not None:
+        logits = run_head(lane.last_head, units)
     exits: list[LaneExit | None] = []
     for place in range(len(units)):
         rule = policy.rules[0] if policy else None
@@ -143,7 +149,7 @@ def _at_depth(
 
 def at_depth_zero(lane: LanePlan, units: Sequence[Unit]) -> list[LaneExit | None]:
     """Return the exits of units in a lane that has no layers."""
-    return _at_depth(lane, units, None, None)
+    return _at_depth(lane, units)
 
 
 def _count_streak(units: Sequence[Unit], logits: NDArray[np.float32] | None) -> NDArray[np.int64]:
