@@ -14,13 +14,24 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from exeunt.engine.bundle.tensors import Frozen
 
 Criteria = Literal["entropy", "patience", "cosine", "confidence", "margin", "never"]
 Reductions = Literal["flattened", "token-mean", "min-token", "cls"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _no_truth_value(value: object) -> object:
+    """Refuse `yes` and `true`, which would otherwise pass as the number 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, found {str(value).lower()}")
+    return value
+
+
+Finite = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+Counted = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=1)]
+TEMPERATURES = (1e-3, 1e3)  # beyond them a softmax in float32 is flat or a single 1
 
 RANGES: dict[str, tuple[float, float]] = {
     "entropy": (0.0, math.inf),
@@ -46,8 +57,9 @@ class RuleOptions(Frozen):
     @classmethod
     def _positive(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
         values = value if isinstance(value, tuple) else (value,)
-        if not values or min(values) <= 0:
-            raise ValueError("a temperature must be above 0")
+        least, most = TEMPERATURES
+        if not values or not all(least <= one <= most for one in values):
+            raise ValueError(f"a temperature must lie in [{least:g}, {most:g}], found {value}")
         return value
 
 
@@ -62,7 +74,7 @@ class RuleSpec(Frozen):
 
     criterion: Criteria
     threshold: Finite | tuple[Finite, ...] | None = None
-    min_layer: int = Field(default=1, ge=1)
+    min_layer: Counted = 1
     options: RuleOptions = RuleOptions()
 
     @model_validator(mode="after")
@@ -110,5 +122,5 @@ class ExitPolicy(Frozen):
     named runs to full depth.
     """
 
-    version: int = Field(default=1, ge=1)
+    version: Counted = 1
     tasks: dict[str, dict[str, LaneRules]] = Field(default_factory=dict)

@@ -27,7 +27,7 @@ class TensorChecker:
 
         Raises:
             TensorError: a tensor is missing, unknown, or of another dtype or shape than the
-                manifest's; or the leading axes differ.
+                manifest's; or the leading axes differ or are 0.
         """
         arrays = self._named(tensors)
         counts = {name: array.shape[0] if array.ndim else -1 for name, array in arrays.items()}
@@ -35,8 +35,10 @@ class TensorChecker:
             raise TensorError(
                 f"every tensor needs the same leading sample axis, found lengths {counts}"
             )
-        checked = self._check(arrays, leading=1)
-        return next(iter(counts.values())), checked
+        count = next(iter(counts.values()))
+        if count == 0:
+            raise TensorError("the tensors hold no samples: send at least one")
+        return count, self._check(arrays, leading=1)
 
     def sample(self, tensors: Mapping[str, object]) -> dict[str, Array]:
         """Return one sample's tensors (no sample axis) as C-contiguous arrays; see `batch`."""
@@ -47,7 +49,7 @@ class TensorChecker:
             raise TensorError(f"unknown tensors {unknown}: the bundle takes {sorted(self._specs)}")
         if missing := sorted(set(self._specs) - set(tensors)):
             raise TensorError(f"tensors {missing} are missing: the bundle needs them")
-        return {name: np.asarray(tensors[name]) for name in self._specs}
+        return {name: _array(name, tensors[name]) for name in self._specs}
 
     def _check(self, arrays: dict[str, Array], leading: int) -> dict[str, Array]:
         sizes: dict[str, int] = {}
@@ -57,7 +59,7 @@ class TensorChecker:
             if array.dtype != numpy_dtype(spec.dtype):
                 raise TensorError(f"tensor {name!r} is {array.dtype}, expected {spec.dtype}")
             self._check_shape(name, spec, array.shape[leading:], sizes)
-            checked[name] = np.ascontiguousarray(array)
+            checked[name] = np.asarray(array, order="C")
         return checked
 
     def _check_shape(
@@ -74,3 +76,10 @@ class TensorChecker:
                 f"tensor {name!r} has shape {list(shape)} a sample, expected {list(expected)}"
                 + (f" with {sizes}" if sizes else "")
             )
+
+
+def _array(name: str, value: object) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # a nested list whose parts differ in length
+        raise TensorError(f"tensor {name!r} is no array: {error}") from None
