@@ -65,14 +65,16 @@ def _sums(
     """Return <h, g>, |g|^2 and |h|^2 over the last axis, accumulated in float32."""
     g = before.astype(np.float32, copy=False)
     h = after.astype(np.float32, copy=False)
-    return (g * h).sum(axis=-1), (g * g).sum(axis=-1), (h * h).sum(axis=-1)
+    with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
+        return (g * h).sum(axis=-1), (g * g).sum(axis=-1), (h * h).sum(axis=-1)
 
 
 def _ratio(
     dot: NDArray[np.float32], norm_before: NDArray[np.float32], norm_after: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return dot / sqrt(norm_before norm_after), 0 where a norm is zero, within [-1, 1]."""
-    scale = np.sqrt(norm_before) * np.sqrt(norm_after)
-    safe = np.where(scale == 0.0, np.float32(1.0), scale)
-    value = np.where(scale == 0.0, np.float32(0.0), dot / safe)
+    with np.errstate(invalid="ignore"):
+        scale = np.sqrt(norm_before) * np.sqrt(norm_after)
+        safe = np.where(scale == 0.0, np.float32(1.0), scale)
+        value = np.where(scale == 0.0, np.float32(0.0), dot / safe)
     return np.clip(value, -1.0, 1.0).astype(np.float32, copy=False)
