@@ -1,0 +1,83 @@
+"""`exeunt predict`: one answer without a server, and what every layer would have said."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from exeunt.engine import Engine
+
+
+def command(
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", help="An image file; repeat it for several.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The question or statement.")] = None,
+    task: Annotated[str | None, typer.Option(help="Which, where a bundle has several.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle's directory; the embedded model by default.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file, as for `serve`.")] = None,
+    exit_policy: Annotated[
+        str | None, typer.Option(help="A YAML file with an exit policy, or `never`.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what /predict would answer.")
+    ] = False,
+) -> None:
+    """Answer one sample without a server, with a table of every layer's answer and score.
+
+    [bold]Examples[/bold]
+
+    exeunt predict --image photo.png --text 'what shape is in the image?'
+
+    exeunt predict --image photo.png --text 'there is a cat' --exit-policy never --json
+    """
+    from exeunt.engine import Engine
+    from exeunt.engine.exit_policy import load_exit_policy
+    from exeunt.server.answers import AnswerBody
+    from exeunt.server.load_settings import load_settings
+
+    flags: dict[str, Any] = {}
+    if bundle is not None:
+        flags["bundle"] = bundle
+    if exit_policy is not None:
+        flags["exit_policy"] = load_exit_policy(exit_policy)
+    settings = load_settings(config, flags)
+    with Engine.open(settings.bundle, settings.engine_config()) as engine:
+        sample = _sample(engine, image or [], text, task)
+        answer = engine.predict(sample)
+        if as_json:
+            typer.echo(AnswerBody.of(answer).to_json())
+            return
+        from rich.console import Console
+
+        from exeunt.server.cli.predict_table import layer_tables, summary
+
+        console = Console()
+        for table in layer_tables(engine, sample, answer):
+            console.print(table)
+        console.print(summary(answer))
+
+
+def _sample(
+    engine: "Engine", images: list[Path], text: str | None, task: str | None
+) -> dict[str, object]:
+    from exeunt.engine.errors import InputError
+
+    contents = []
+    for path in images:
+        try:
+            contents.append(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"cannot read the image {path}: {error.strerror}") from None
+    spec = engine.manifest.inputs.image
+    sample: dict[str, object] = {"text": text, "task": task}
+    if spec is not None and spec.count > 1:
+        sample["images"] = contents
+    elif len(contents) > 1:
+        raise InputError(f"this model takes one image, found {len(contents)}: give --image once")
+    elif contents:
+        sample["image"] = contents[0]
+    return {name: value for name, value in sample.items() if value is not None}

@@ -1,0 +1,143 @@
+"""From a body's bytes to samples: JSON and forms, one sample or a list."""
+
+import json
+from dataclasses import dataclass
+from typing import NoReturn
+
+from exeunt.server.errors import InvalidRequest, MalformedBody, UnsupportedMediaType
+from exeunt.server.multipart import Part, parse_multipart
+from exeunt.server.samples import Sample, named, sample_from_fields
+
+JSON = "application/json"
+FORM = "multipart/form-data"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The samples of a request. is_list: whether the answer is a list too."""
+
+    samples: list[Sample]
+    is_list: bool
+
+
+def check_media_type(content_type: str, content_encoding: str) -> str:
+    """Return `JSON` or `FORM`.
+
+    Raises:
+        UnsupportedMediaType: the body is something else, compressed, or not in UTF-8.
+    """
+    kind, *options = (part.strip().lower() for part in content_type.split(";"))
+    if content_encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType("the body is compressed: send it without Content-Encoding")
+    if kind == FORM:
+        return FORM
+    if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(
+            f"expected a Content-Type of {JSON} or {FORM}, found {kind[:80] or 'none'!r}"
+        )
+    charset = next((option[8:] for option in options if option.startswith("charset=")), "utf-8")
+    if charset.strip('"') not in ("utf-8", "utf8", "us-ascii"):
+        raise UnsupportedMediaType("the body is not in UTF-8: encode it so")
+    return JSON
+
+
+def parse_body(body: bytes, kind: str, content_type: str, max_samples: int) -> Parsed:
+    """Return the samples of a body, checked field by field; images stay encoded.
+
+    Raises:
+        InputError: the body or a field of it is wrong; the message says which and how to mend it.
+    """
+    if not body:
+        raise MalformedBody("the body is empty: send an image and a text, as JSON or as a form")
+    fields = _json_samples(body) if kind == JSON else _form_samples(body, content_type)
+    many = isinstance(fields, list)
+    entries = fields if isinstance(fields, list) else [fields]
+    if not entries:
+        raise InvalidRequest("the list of samples is empty: send at least one")
+    if len(entries) > max_samples:
+        raise InvalidRequest(
+            f"{len(entries)} samples in one request, at most {max_samples} are taken: send fewer"
+        )
+    samples = []
+    for place, (values, image, images) in enumerate(entries):
+        with named(place, len(entries)):
+            samples.append(sample_from_fields(values, image, images))
+    return Parsed(samples, many)
+
+
+_Entry = tuple[object, bytes | None, list[bytes] | None]
+
+
+def _json_samples(body: bytes) -> "_Entry | list[_Entry]":
+    content = _decode_json(body)
+    if isinstance(content, dict) and "samples" in content:
+        if others := sorted(set(content) - {"samples"}):
+            raise InvalidRequest(
+                f"unknown field {others[0][:80]!r} beside `samples`: put it into each sample"
+            )
+        content = content["samples"]
+        if not isinstance(content, list):
+            raise InvalidRequest("`samples` must be a list")
+    if isinstance(content, list):
+        return [(entry, None, None) for entry in content]
+    return content, None, None
+
+
+def _decode_json(body: bytes) -> object:
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise MalformedBody("the body is not UTF-8: encode it so") from None
+    except json.JSONDecodeError as error:
+        raise MalformedBody(
+            f"the body is not valid JSON ({error.msg} at character {error.pos}): mend it there"
+        ) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits; nested too deep
+        raise MalformedBody("the body is no JSON that can be read: simplify it") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise MalformedBody(f"the body holds {name}, which is not JSON: send a finite number")
+
+
+def _form_samples(body: bytes, content_type: str) -> "_Entry | list[_Entry]":
+    """Read a form; a field that is repeated n times makes n samples (`images` makes one)."""
+    fields: dict[str, list[Part]] = {}
+    for part in parse_multipart(body, content_type):
+        fields.setdefault(part.name, []).append(part)
+    counts = {name: len(parts) for name, parts in fields.items() if name != "images"}
+    count = max(counts.values(), default=1)
+    if uneven := sorted(name for name, found in counts.items() if found != count):
+        raise InvalidRequest(
+            f"field {uneven[0][:80]!r} is there {counts[uneven[0]]} times, another {count} times:"
+            " repeat every field once for each sample"
+        )
+    if "images" in fields and count > 1:
+        raise InvalidRequest("a form with `images` is one sample: send a JSON list for several")
+    entries = [_form_sample(fields, place) for place in range(count)]
+    return entries if count > 1 else entries[0]
+
+
+def _form_sample(fields: dict[str, list[Part]], place: int) -> _Entry:
+    values: dict[str, object] = {}
+    image: bytes | None = None
+    images: list[bytes] | None = None
+    for name, parts in fields.items():
+        if name == "images" and all(part.is_file for part in parts):
+            images = [bytes(part.content) for part in parts]
+        elif name == "image" and parts[place].is_file:
+            image = bytes(parts[place].content)
+        elif name in ("images", "choices"):
+            values[name] = [part.text() for part in parts]
+        elif name == "threshold":
+            values[name] = _number(parts[place].text())
+        else:  # a file too: `-F text=@question.txt`
+            values[name] = parts[place].text()
+    return values, image, images
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequest("field 'threshold' is not a number: send one") from None

@@ -1,0 +1,159 @@
+"""What a request may say: the models of its body, and samples ready for the engine."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from exeunt.engine.errors import ImageError, InputError
+from exeunt.engine.exit_policy.format import Criteria
+from exeunt.server.errors import InvalidRequest, MalformedBody
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_URL_SCHEMES = ("http://", "https://", "ftp://", "file://", "s3://", "gs://")
+
+
+class SampleBody(BaseModel):
+    """One sample. Which of the inputs a model takes, `GET /info` says."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"image": "iVBORw0KGgo...", "text": "what shape is in the image?"},
+                {"image": "data:image/png;base64,iVBORw0KGgo...", "text": "there is a cat"},
+            ]
+        },
+    )
+
+    image: str | None = Field(
+        default=None, description="An image file in base64, or as a `data:` URL. Never fetched."
+    )
+    images: list[str] | None = Field(
+        default=None, max_length=16, description="Several, for models that take more than one."
+    )
+    text: str | None = Field(default=None, description="The question or statement.")
+    choices: list[str] | None = Field(default=None, max_length=256)
+    regions: dict[str, Any] | None = Field(default=None, description="Detector features.")
+    task: str | None = Field(default=None, description="Which one, where a model has several.")
+    criterion: Criteria | None = Field(
+        default=None, description="In place of the exit policy's, where the server allows it."
+    )
+    threshold: Number | list[Number] | None = Field(
+        default=None, description="A number, or one a layer, where the server allows it."
+    )
+
+
+class SamplesBody(BaseModel):
+    """Several samples; the answer is a list in the same order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    samples: list[SampleBody]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, its images as the bytes of files.
+
+    inputs: what the engine takes. criterion, threshold: overrides.
+    """
+
+    inputs: dict[str, object]
+    criterion: str | None = None
+    threshold: float | tuple[float, ...] | None = None
+    task: str | None = field(default=None)
+
+
+def sample_from_fields(
+    fields: object, image: bytes | None = None, images: list[bytes] | None = None
+) -> Sample:
+    """Return the sample that decoded JSON, or a form's text fields and files, describe.
+
+    Raises:
+        InvalidRequest: a field is unknown or of the wrong kind.
+        MalformedBody: an image's base64 is broken.
+        ImageError: a URL stands where an image should be.
+    """
+    if not isinstance(fields, dict):
+        raise InvalidRequest(f"a sample is an object, found {_kind(fields)}")
+    try:
+        body = SampleBody.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidRequest(_first_problem(error)) from None
+    inputs: dict[str, object] = {
+        "image": image if body.image is None else decode_base64(body.image),
+        "images": images if body.images is None else [decode_base64(one) for one in body.images],
+        "text": body.text,
+        "choices": body.choices,
+        "regions": body.regions,
+        "task": body.task,
+    }
+    given = {name: value for name, value in inputs.items() if value is not None}
+    threshold = tuple(body.threshold) if isinstance(body.threshold, list) else body.threshold
+    return Sample(given, body.criterion, threshold, body.task)
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the bytes of a base64 text or a `data:` URL, in either alphabet.
+
+    Raises:
+        MalformedBody: it is not base64.
+        ImageError: it is another kind of URL.
+    """
+    if text[:8].lower().startswith(_URL_SCHEMES):
+        raise ImageError(
+            "the image is a URL, and URLs are never fetched: send the file itself, in base64 or"
+            " as multipart/form-data"
+        )
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise MalformedBody("the data URL is not of the form data:image/png;base64,...")
+    try:
+        return base64.b64decode(text.translate(_ALPHABET), validate=True)
+    except (binascii.Error, ValueError):  # ValueError: letters that are not ASCII
+        raise MalformedBody(
+            "the image is not valid base64: send the whole file in base64, with its padding"
+        ) from None
+
+
+# The URL-safe alphabet is taken too; line breaks, as `base64` prints them, are skipped.
+_ALPHABET = str.maketrans({"-": "+", "_": "/", "\n": None, "\r": None, " ": None})
+
+
+@contextmanager
+def named(place: int, count: int) -> Iterator[None]:
+    """Say which sample of a list an error is about."""
+    try:
+        yield
+    except InputError as error:
+        if count > 1:
+            raise type(error)(f"samples[{place}]: {error}") from None
+        raise
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Name the field and what was expected; never what was found, which is content."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(SampleBody.model_fields)
+        return f"unknown field {key[:80]!r}: expected some of {known}"
+    if first["type"] == "finite_number":
+        return f"field {key!r} is not a finite number: send one"
+    return f"field {key!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _is_branch(part: object) -> bool:
+    """Whether a part of an error's place is pydantic's name for one side of a union."""
+    return isinstance(part, str) and (part.startswith(("list[", "function-")) or part == "float")
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
