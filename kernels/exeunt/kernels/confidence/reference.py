@@ -16,7 +16,7 @@ def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np
     Returns:
         [B, C] float32, each row summing to 1; NaN for a row that holds NaN or +inf.
     """
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         scaled = (logits - logits.max(axis=-1, keepdims=True)) / np.float32(temperature)
         weights = np.exp(scaled)
         probabilities: NDArray[np.float32] = weights / weights.sum(axis=-1, keepdims=True)

@@ -23,7 +23,7 @@ def entropy(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         [B] float32 in [0, ln C]; NaN for a row that holds NaN or +inf, or only -inf.
     """
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         shifted = logits - logits.max(axis=-1, keepdims=True)  # [B, C], at most 0
         weights = np.exp(shifted)
         total = weights.sum(axis=-1)
