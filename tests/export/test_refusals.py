@@ -108,7 +108,7 @@ def test_out_is_never_a_place_that_holds_something_else(checkpoint: Path, tmp_pa
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.tex").write_text("mine")
-    with pytest.raises(ExportError, match="is not empty: .*--overwrite"):
+    with pytest.raises(ExportError, match=r"is not empty: .*--overwrite"):
         export_bundle(checkpoint, full)
     with pytest.raises(ExportError, match="no bundle"):
         export_bundle(checkpoint, full, overwrite=True)

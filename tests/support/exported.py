@@ -11,12 +11,12 @@ from PIL import Image
 if TYPE_CHECKING:
     from exeunt.export.bundle import ExportReport
 
-WORDS = "what is the shape in image ? a red blue circle square there".split()
+WORDS = ("what", "is", "the", "shape", "in", "image", "?", "a", "red", "blue", "circle", "square")
 LABELS = ("circle", "square", "yes", "no", "maybe")
 EXAMPLES = (
     "what is the shape in the image ?",
     "a red circle",
-    "there is a blue square in the image",
+    "is the blue square in the image",
     "what ?",
 )
 

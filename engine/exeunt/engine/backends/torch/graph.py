@@ -91,15 +91,27 @@ def load_graph(segment: str, file: Path) -> Graph:
     """
     try:
         model = onnx.load(str(file), load_external_data=False)
-        onnx.checker.check_model(model)
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        if not model.opset_import:
+            raise DecodeError("it is empty")
+    except (DecodeError, OSError) as error:
         raise BundleError(f"{file} is no ONNX graph ({error}): export the bundle again") from None
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     if opsets.get("", 0) not in OPSETS:
         raise BundleError(
-            f"segment {segment!r} has ONNX opset {opsets.get('')}, the torch backend runs"
+            f"segment {segment!r} has ONNX opset {opsets.get('', 0)}, the torch backend runs"
             f" {OPSETS[0]} to {OPSETS[-1]}: export the bundle again"
         )
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise BundleError(
+                f"{file} keeps {tensor.name!r} in another file, which no bundle does: export the"
+                " bundle again"
+            )
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{file} is no valid ONNX graph ({reason}): export it again") from None
     try:
         return Graph(model)
     except UnsupportedError as error:
@@ -114,13 +126,7 @@ def load_graph(segment: str, file: Path) -> Graph:
 
 
 def to_tensor(proto: onnx.TensorProto) -> Tensor:
-    """Return a constant of the graph as a tensor.
-
-    Raises:
-        ValueError: its data lies outside the file, which a bundle does not allow.
-    """
-    if proto.data_location == onnx.TensorProto.EXTERNAL:
-        raise ValueError(f"{proto.name} keeps its data in another file")
+    """Return a constant of the graph as a tensor."""
     return torch.from_numpy(np.array(onnx.numpy_helper.to_array(proto)))
 
 
