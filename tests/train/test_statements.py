@@ -11,9 +11,9 @@ from exeunt.train.demo.scenes import EMPTY, NUM_CELLS, NUM_KINDS, PARCEL, bucket
 
 
 def holds(cells, key):
-    variant, x, y, z, first, second = key
+    variant, x, y, z, w, first, second, third = key
     template, quantifier, number = S.VARIANTS[variant]
-    at = {kind: [i for i in range(NUM_CELLS) if cells[i] == kind] for kind in (x, y, z)}
+    at = {kind: [i for i in range(NUM_CELLS) if cells[i] == kind] for kind in (x, y, z, w)}
     if template in (S.EXISTS, S.COUNT):
         seen = len(at[x])
         return (seen == number, seen >= number, seen <= number)[quantifier]
@@ -22,6 +22,11 @@ def holds(cells, key):
         (row_i, col_i), (row_j, col_j) = divmod(i, 4), divmod(j, 4)
         return (col_i < col_j, col_i > col_j, row_i < row_j, row_i > row_j)[relation]
 
+    if template == S.CHAIN:
+        return any(
+            related(i, j, first) and related(j, k, second) and related(k, m, third)
+            for i, j, k, m in itertools.product(at[x], at[y], at[z], at[w])
+        )
     return any(
         any(related(i, j, first) for j in at[y])
         and (template == S.RELATION or any(related(i, k, second) for k in at[z]))
@@ -54,19 +59,18 @@ def scene_and_statement(draw):
     )
     for place in draw(st.lists(st.integers(0, NUM_CELLS - 1), max_size=2)):
         cells[place] = PARCEL
-    kinds = draw(st.permutations(range(4)))[:3]
-    first = draw(st.integers(0, 3))
-    second = draw(st.integers(0, 3))
-    return cells, (draw(st.integers(0, len(S.VARIANTS) - 1)), *kinds, first, second)
+    kinds = draw(st.permutations(range(4)))
+    relations = [draw(st.integers(0, 3)) for _ in range(3)]
+    return cells, (draw(st.integers(0, len(S.VARIANTS) - 1)), *kinds, *relations)
 
 
 def one_row(key):
-    variant, x, y, z, first, second = key
+    variant, *rest = key
     return S.Statements(
         scene=np.zeros(1, dtype=np.int64),
         variant=np.array([variant], dtype=np.int8),
-        subjects=np.array([[x, y, z]], dtype=np.int8),
-        relations=np.array([[first, second]], dtype=np.int8),
+        subjects=np.array([rest[:4]], dtype=np.int8),
+        relations=np.array([rest[4:]], dtype=np.int8),
         label=np.zeros(1, dtype=np.int8),
     )
 
@@ -103,21 +107,24 @@ def test_generated_statements_are_labelled_right_and_balanced():
 
 
 def test_roles_name_the_statement_kinds():
-    row = one_row((len(S.VARIANTS) - 1, 4, 7, 9, 0, 2))
+    row = one_row((len(S.VARIANTS) - 1, 4, 7, 9, 2, 0, 2, 1))
     cells = np.full((1, NUM_CELLS), EMPTY, dtype=np.int8)
     cells[0, :5] = (9, 4, 7, 4, PARCEL)
     assert S.cell_roles(cells, row)[0, :6].tolist() == [3, 1, 2, 1, 0, 0]
 
 
 def test_phrases_read_well():
-    def phrase(text_variant, *rest):
-        return S.phrase((text_variant, *rest))
+    def phrase(variant, subjects, relations=(0, 0, 0)):
+        return S.phrase((variant, *subjects, *relations))
 
-    assert phrase(0, 2, 0, 0, 0, 0) == "there is an apple"
-    assert phrase(1, 0, 1, 2, 0, 0) == "there is no cat"
-    assert phrase(2, 0, 1, 2, 0, 0) == "there is exactly one cat"
-    assert phrase(8, 1, 0, 2, 0, 0) == "there are at most two dogs"
-    assert phrase(10, 0, 1, 2, 0, 2) == "a cat is left of a dog and above an apple"
+    assert phrase(0, (2, 0, 1, 3)) == "there is an apple"
+    assert phrase(1, (0, 1, 2, 3)) == "there is no cat"
+    assert phrase(2, (0, 1, 2, 3)) == "there is exactly one cat"
+    assert phrase(8, (1, 0, 2, 3)) == "there are at most two dogs"
+    double = phrase(10, (0, 1, 2, 3), (0, 2, 0))
+    assert double == "a cat is left of a dog and above an apple"
+    chain = phrase(11, (0, 1, 2, 3), (0, 2, 1))
+    assert chain == "a cat is left of a dog that is above an apple that is right of a banana"
 
 
 def test_splits_share_no_scene():

@@ -1,11 +1,12 @@
 """The embedded demo model: a single-stream vision-language transformer with an exit per layer."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,8 +27,7 @@ class DemoConfig(BaseModel):
     ffn: PositiveInt = 192
     image_size: PositiveInt = 64
     patch: PositiveInt = 16
-    stem_patch: PositiveInt = 4
-    stem_channels: NonNegativeInt = 32  # 0: linear patches, as ViLT's
+    stem_channels: tuple[PositiveInt, ...] = (16, 32, 64)  # empty: linear patches, as ViLT's
     max_tokens: PositiveInt = 20
     vocab: PositiveInt = 64
     labels: PositiveInt = 16
@@ -39,23 +39,34 @@ class DemoConfig(BaseModel):
 
 
 class DemoStem(nn.Module):
-    """Embed an image as patch tokens: linear, or two plain convolutions with one GELU between.
+    """Embed an image as patch tokens: 3 x 3 convolutions of stride 2, then linear patches.
 
-    Deliberately weak. A deep stem recognises the objects on its own, and then two layers do
-    everything and no exit after them is worth its cost.
+    It recognises little things on its own; the relations between them are left to the layers.
     """
 
     def __init__(self, config: DemoConfig) -> None:
         super().__init__()
-        channels, first = config.stem_channels, config.stem_patch
-        self.first = nn.Conv2d(3, channels, first, stride=first) if channels else None
-        size = config.patch // first if channels else config.patch
-        self.second = nn.Conv2d(channels or 3, config.hidden, size, stride=size)
+        channels = (3, *config.stem_channels)
+        self.convolutions = nn.ModuleList(
+            [
+                nn.Conv2d(before, after, 3, stride=2, padding=1)
+                for before, after in itertools.pairwise(channels)
+            ]
+        )
+        size = config.patch >> len(config.stem_channels)
+        if size << len(config.stem_channels) != config.patch:
+            raise ValueError(
+                f"patch {config.patch} is not a multiple of 2 to the {len(config.stem_channels)}: "
+                "each of the stem's convolutions halves the image"
+            )
+        self.project = nn.Conv2d(channels[-1], config.hidden, size, stride=size)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Return tokens f32[B, V, D] of `pixel_values` f32[B, 3, H, W]."""
-        maps = pixel_values if self.first is None else F.gelu(self.first(pixel_values))
-        tokens: Tensor = self.second(maps).flatten(2).transpose(1, 2)
+        maps = pixel_values
+        for convolution in self.convolutions:
+            maps = F.relu(convolution(maps))
+        tokens: Tensor = self.project(maps).flatten(2).transpose(1, 2)
         return tokens
 
 
@@ -139,6 +150,11 @@ class DemoModel(nn.Module):
         row, column = torch.randn(2, side, self.config.hidden) * 0.1
         grid = row[:, None] + column[None, :]
         self.image_positions.data.copy_(grid.reshape(1, -1, self.config.hidden))
+        for convolution in self.stem.convolutions:
+            assert isinstance(convolution, nn.Conv2d)
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            assert convolution.bias is not None
+            nn.init.zeros_(convolution.bias)
         depth_scale = (2 * self.config.layers) ** -0.5
         for layer in self.layers:
             assert isinstance(layer, DemoLayer)

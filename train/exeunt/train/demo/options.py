@@ -20,11 +20,11 @@ class DemoRecipe(BaseModel):
     heads: PositiveInt = 4
     ffn: PositiveInt = 128
 
-    batch_size: PositiveInt = 128
+    batch_size: PositiveInt = 256
     question_share: float = Field(0.25, ge=0, lt=1, description="share of a batch's rows")
-    joint_steps: PositiveInt = Field(14000, description="steps of joint cross-entropy")
-    msd_steps: int = Field(1500, ge=0, description="steps of self-distillation after them")
-    warmup_steps: PositiveInt = 300
+    joint_steps: PositiveInt = Field(6000, description="steps of joint cross-entropy")
+    msd_steps: int = Field(800, ge=0, description="steps of self-distillation after them")
+    warmup_steps: PositiveInt = 200
     matrix_lr: float = Field(0.02, gt=0, description="Muon, for the layers' matrices")
     vector_lr: float = Field(2e-3, gt=0, description="AdamW, for everything else")
     msd_lr_scale: float = Field(0.1, gt=0, description="stage 2 starts at this share of the rates")
@@ -35,7 +35,7 @@ class DemoRecipe(BaseModel):
 
     cell_loss_weight: NonNegativeFloat = Field(1.0, description="auxiliary losses at the start")
     cell_loss_layers: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = Field(
-        (1, 2, 3, 3), description="layers whose image tokens learn kind, role, place, witness"
+        (1, 2, 3, 4), description="layers whose image tokens learn kind, role, place, witness"
     )
     cell_loss_share: float = Field(0.7, gt=0, le=1, description="of stage 1, until they are 0")
 
@@ -54,6 +54,7 @@ class DemoRecipe(BaseModel):
         return self.model_copy(
             update={
                 "layers": max(1, self.layers // 2),
+                "cell_loss_layers": tuple((layer + 1) // 2 for layer in self.cell_loss_layers),
                 "joint_steps": 2 * self.joint_steps,
                 "msd_steps": 2 * self.msd_steps,
             }

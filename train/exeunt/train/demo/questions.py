@@ -65,6 +65,18 @@ def load_questions(split: str) -> Questions:
     )
 
 
+def shapes_of_images(questions: Questions) -> NDArray[np.int64]:
+    """Return the shape in each image, as its questions tell: index into SHAPES, -1 if none does."""
+    shapes = np.full(len(questions.images), -1)
+    for image, text, answer in zip(questions.image, questions.text, questions.answer, strict=True):
+        named = next((shape for shape in SHAPES if shape in text), None)
+        if answer in SHAPES:
+            shapes[image] = SHAPES.index(answer)
+        elif named and (answer == "yes") != (" not " in text or " no " in text):
+            shapes[image] = SHAPES.index(named)
+    return shapes
+
+
 def _read(path: str) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,15 @@ def _run_steps(trainer: Trainer, out: Path, console: Console) -> None:
         TimeRemainingColumn(),
         TextColumn("loss {task.fields[loss]:.3f}"),
     )
-    with Progress(*columns, console=console) as progress:
+    # The next batch is drawn while the optimisers, which are serial, hold one core only.
+    with ThreadPoolExecutor(1) as prefetch, Progress(*columns, console=console) as progress:
         bar = progress.add_task(trainer.stage, total=total, completed=trainer.step, loss=0.0)
         mean_loss = 0.0
+        following = prefetch.submit(stream.batch, trainer.step)
         while trainer.step < total:
-            loss = trainer.train_step(stream.batch(trainer.step))
+            batch = following.result()
+            following = prefetch.submit(stream.batch, trainer.step + 1)
+            loss = trainer.train_step(batch)
             mean_loss = loss if mean_loss == 0.0 else 0.98 * mean_loss + 0.02 * loss
             if trainer.step == recipe.joint_steps:
                 write_weights(trainer.model, out / stage_file("joint"))

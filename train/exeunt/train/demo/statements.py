@@ -26,8 +26,8 @@ QUANTIFIERS = ("exactly", "at least", "at most")
 NUMBERS = ("zero", "one", "two", "three")
 
 # (template, quantifier, number): the labels are balanced within each of these variants.
-EXISTS, COUNT, RELATION, DOUBLE = 0, 1, 2, 3
-TEMPLATES = ("exists", "count", "relation", "double_relation")
+EXISTS, COUNT, RELATION, DOUBLE, CHAIN = range(5)
+TEMPLATES = ("exists", "count", "relation", "double_relation", "chained_relation")
 AT_LEAST, AT_MOST, EXACTLY = 1, 2, 0
 VARIANTS: tuple[tuple[int, int, int], ...] = (
     (EXISTS, AT_LEAST, 1),
@@ -41,9 +41,10 @@ VARIANTS: tuple[tuple[int, int, int], ...] = (
     (COUNT, AT_MOST, 2),
     (RELATION, 0, 0),
     (DOUBLE, 0, 0),
+    (CHAIN, 0, 0),
 )
 # Shares of the templates, in the order of TEMPLATES.
-TEMPLATE_SHARES = (0.2, 0.2, 0.3, 0.3)
+TEMPLATE_SHARES = (0.25, 0.2, 0.25, 0.15, 0.15)
 
 _ROW, _COLUMN = np.divmod(np.arange(NUM_CELLS), GRID)
 _BIT = np.left_shift(1, np.arange(NUM_CELLS)).astype(np.int32)
@@ -67,8 +68,8 @@ class Statements:
 
     scene: NDArray[np.int64]  # index into the scenes that they were sampled for
     variant: NDArray[np.int8]  # index into VARIANTS
-    subjects: NDArray[np.int8]  # [N, 3] kinds X, Y, Z; unused ones are 0
-    relations: NDArray[np.int8]  # [N, 2] indices into RELATIONS
+    subjects: NDArray[np.int8]  # [N, 4] distinct kinds X, Y, Z, W; a template uses the first few
+    relations: NDArray[np.int8]  # [N, 3] indices into RELATIONS
     label: NDArray[np.int8]  # index into STATEMENT_LABELS
 
     def __len__(self) -> int:
@@ -87,13 +88,16 @@ class Statements:
 
     def key(self, row: int) -> tuple[int, ...]:
         """Return what the text of a row depends on, as a hashable key."""
-        x, y, z = self.subjects[row].tolist()
-        return (int(self.variant[row]), x, y, z, *self.relations[row].tolist())
+        return (
+            int(self.variant[row]),
+            *self.subjects[row].tolist(),
+            *self.relations[row].tolist(),
+        )
 
 
 def phrase(key: tuple[int, ...]) -> str:
     """Write a statement in words; `key` comes from `Statements.key`."""
-    variant, x, y, z, first, second = key
+    variant, x, y, z, w, first, second, third = key
     template, quantifier, number = VARIANTS[variant]
     if template == EXISTS:
         return f"there is {'no' if number == 0 else article(x)} {KINDS[x][1]}"
@@ -103,7 +107,10 @@ def phrase(key: tuple[int, ...]) -> str:
     text = f"{article(x)} {KINDS[x][1]} is {RELATIONS[first]} {article(y)} {KINDS[y][1]}"
     if template == RELATION:
         return text
-    return f"{text} and {RELATIONS[second]} {article(z)} {KINDS[z][1]}"
+    if template == DOUBLE:
+        return f"{text} and {RELATIONS[second]} {article(z)} {KINDS[z][1]}"
+    text = f"{text} that is {RELATIONS[second]} {article(z)} {KINDS[z][1]}"
+    return f"{text} that is {RELATIONS[third]} {article(w)} {KINDS[w][1]}"
 
 
 def article(kind: int) -> str:
@@ -126,8 +133,8 @@ def label_statements(
     Args:
         cells: int8[N, 16], the scene of each statement.
         variant: int8[N], index into VARIANTS.
-        subjects: int8[N, 3], distinct kinds X, Y, Z.
-        relations: int8[N, 2].
+        subjects: int8[N, 4], distinct kinds X, Y, Z, W.
+        relations: int8[N, 3].
 
     Returns:
         int8[N], index into STATEMENT_LABELS.
@@ -171,48 +178,85 @@ def _witness_cells(
     template: NDArray[np.int64],
     *,
     parcels: bool,
-    anything_is_x: bool = False,
+    by_place: bool = False,
 ) -> NDArray[np.bool_]:
-    """Mark the cells that can be the X of the statement: bool[N, 16].
+    """Mark the cells that can be the pivot of the statement: bool[N, 16].
 
-    With `parcels`, a closed parcel may be anything; without, only visible objects count. With
-    `anything_is_x`, cells are judged by their place alone.
+    The pivot is Y in a chain, else X. With `parcels`, a closed parcel may be anything; without,
+    only visible objects count. With `by_place`, cells are judged by their place alone, whatever
+    they show; and in a chain as its Z, by the last relation.
     """
     closed = (cells == PARCEL) if parcels else np.zeros(cells.shape, dtype=bool)
-    x, y, z = (
+    x, y, z, w = (
         (((cells == subjects[:, [i]]) | closed) * _BIT).sum(axis=1).astype(np.int32)
-        for i in range(3)
+        for i in range(4)
     )
-    double = template == DOUBLE
+    first, second, third = relations.T
     found = np.zeros(cells.shape, dtype=bool)
+    star = template != CHAIN
     for cell in range(NUM_CELLS):
-        second = y & PARTNERS[relations[:, 0], cell]
-        third = z & PARTNERS[relations[:, 1], cell]
-        # One parcel cannot be both Y and Z.
-        same_single = (second == third) & ((second & (second - 1)) == 0)
-        pair = (second != 0) & (~double | ((third != 0) & ~same_single))
-        is_x = anything_is_x | ((x >> cell) & 1).astype(bool)
-        found[:, cell] = is_x & (pair | (template < RELATION))
+        hit_y = y & PARTNERS[first, cell]
+        hit_z = z & PARTNERS[second, cell]
+        pair = (hit_y != 0) & ((template != DOUBLE) | _two_cells(hit_y, hit_z))
+        is_x = by_place | ((x >> cell) & 1).astype(bool)
+        found[:, cell] = star & is_x & (pair | (template < RELATION))
+    chain = np.flatnonzero(~star)
+    if len(chain) and by_place:
+        hit_w = w[chain, None] & PARTNERS[third[chain]]
+        found[chain] = hit_w != 0
+    elif len(chain):
+        found[chain] = _chain_pivots(
+            (x[chain], y[chain], z[chain], w[chain]), first[chain], second[chain], third[chain]
+        )
+    return found
+
+
+def _two_cells(one: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Say whether two bit sets have two *different* cells: one parcel is not two things."""
+    same_single = (one == other) & ((one & (one - 1)) == 0)
+    two: NDArray[np.bool_] = (one != 0) & (other != 0) & ~same_single
+    return two
+
+
+def _chain_pivots(
+    sets: tuple[NDArray[np.int32], ...],
+    first: NDArray[np.int8],
+    second: NDArray[np.int8],
+    third: NDArray[np.int8],
+) -> NDArray[np.bool_]:
+    """Mark the cells that can be the Y of X `first` Y `second` Z `third` W: bool[N, 16]."""
+    x, y, z, w = sets
+    found = np.zeros((len(x), NUM_CELLS), dtype=bool)
+    # X is left of Y where Y is right of X: the other one of the pair of relations.
+    before = x[:, None] & PARTNERS[first ^ 1]
+    after = w[:, None] & PARTNERS[third]
+    ahead = z[:, None] & PARTNERS[second]
+    for pivot in range(NUM_CELLS):
+        for next_cell in range(NUM_CELLS):
+            linked = ((y >> pivot) & 1 & (ahead[:, pivot] >> next_cell)).astype(bool)
+            distinct = _two_cells(
+                before[:, pivot] & ~_BIT[next_cell], after[:, next_cell] & ~_BIT[pivot]
+            )
+            found[:, pivot] |= linked & distinct
     return found
 
 
 def cell_roles(cells: Cells, table: Statements) -> NDArray[np.int8]:
-    """Say which of the statement's kinds each cell shows: 0 none, 1 X, 2 Y, 3 Z; int8[N, 16]."""
+    """Say which of the statement's kinds a cell shows: 0 none, 1 X, 2 Y, 3 Z, 4 W; int8[N, 16]."""
     template = np.array(VARIANTS)[table.variant, 0]
-    used = np.stack([template >= EXISTS, template >= RELATION, template >= DOUBLE], axis=1)
+    used = template[:, None] >= np.array([EXISTS, RELATION, DOUBLE, CHAIN])
     roles = np.zeros(cells.shape, dtype=np.int8)
-    for place in range(3):
+    for place in range(4):
         shows = (cells == table.subjects[:, [place]]) & used[:, [place]]
         roles[shows] = place + 1
     return roles
 
 
-def cell_witnesses(
-    cells: Cells, table: Statements, *, anything_is_x: bool = False
-) -> NDArray[np.int8]:
-    """Say of each cell whether it is the statement's X: 0 never, 1 if filled so, 2 certainly.
+def cell_witnesses(cells: Cells, table: Statements, *, by_place: bool = False) -> NDArray[np.int8]:
+    """Say of each cell if it is the statement's pivot: 0 never, 1 if filled so, 2 certainly.
 
-    With `anything_is_x`, say whether an X in that place would be, whatever the cell shows.
+    The pivot is Y in a chain, else X. With `by_place`, say whether an X in that place would be,
+    whatever the cell shows, and in a chain whether a Z there would have its W; int8[N, 16].
     """
     template = np.array(VARIANTS)[table.variant, 0]
     sure, possible = (
@@ -222,7 +266,7 @@ def cell_witnesses(
             table.relations,
             template,
             parcels=parcels,
-            anything_is_x=anything_is_x,
+            by_place=by_place,
         )
         for parcels in (False, True)
     )
@@ -274,9 +318,9 @@ def _candidates(
     seen = np.zeros((len(cells), NUM_KINDS + 2), dtype=bool)
     np.put_along_axis(seen, cells.astype(np.int64) % (NUM_KINDS + 2), True, axis=1)
     ranked -= seen[scene, :NUM_KINDS] * (rng.random((count, NUM_KINDS)) < 0.9)
-    nearest = np.argsort(ranked, axis=1)[:, :3]
+    nearest = np.argsort(ranked, axis=1)[:, :4]
     subjects: NDArray[np.int8] = rng.permuted(nearest, axis=1).astype(np.int8)
-    relations: NDArray[np.int8] = rng.integers(0, len(RELATIONS), size=(count, 2)).astype(np.int8)
+    relations: NDArray[np.int8] = rng.integers(0, len(RELATIONS), size=(count, 3)).astype(np.int8)
     turn = rng.integers(1, 4, size=count).astype(np.int8)
     relations[:, 1] = (relations[:, 0] + turn) % 4
     labels = label_statements(cells[scene], variant, subjects, relations)

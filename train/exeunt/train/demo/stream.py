@@ -1,14 +1,16 @@
 """Training batches without end: batch k depends on the seed and k alone, so a run can resume."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.train.demo.questions import Questions, load_questions
+from exeunt.train.demo.questions import SHAPES, Questions, load_questions, shapes_of_images
 from exeunt.train.demo.scenes import (
+    CELL_PX,
     EMPTY,
+    GRID,
     NUM_CELLS,
     NUM_KINDS,
     Cells,
@@ -27,7 +29,9 @@ from exeunt.train.demo.words import LABELS, PAD_ID, encode
 
 # A cell shows one of the kinds, a parcel, or nothing; pictures of questions have no cells.
 # Classes of the auxiliary targets: what a cell shows, its role, its place, whether a witness.
-CELL_CLASSES = (NUM_KINDS + 2, 4, 3, 3)
+# Roles are none, X, Y, Z, W; in pictures of questions the part of a shape, or background.
+NUM_ROLES = 5
+CELL_CLASSES = (NUM_KINDS + 2, NUM_ROLES + len(SHAPES) + 1, 3, 3)
 NO_CELL = -100
 
 _CHUNK_BATCHES = 128
@@ -47,9 +51,20 @@ class Batch:
     places: NDArray[np.int64]  # whether an X there would make the statement true
     witnesses: NDArray[np.int64]  # whether the cell makes the statement true
 
-    def shard(self, index: int, count: int) -> "Batch":
-        """Return every `count`-th row from `index` on: the same mix of questions and statements."""
-        return Batch(**{name: value[index::count] for name, value in vars(self).items()})
+    def shards(self, count: int) -> "list[Batch]":
+        """Split by length of text, longest first, each padded to its own longest only."""
+        lengths = (self.ids != PAD_ID).sum(axis=1)
+        order = np.argsort(-lengths, kind="stable")
+        parts = []
+        for rows in np.array_split(order, count):
+            part = Batch(**{name: value[rows] for name, value in vars(self).items()})
+            parts.append(replace(part, ids=part.ids[:, : lengths[rows].max()]))
+        return parts
+
+    def known_cells(self) -> tuple[int, ...]:
+        """Count the labelled cells of each auxiliary target; at least 1, to divide by."""
+        targets = (self.cells, self.roles, self.places, self.witnesses)
+        return tuple(max(1, int((target != NO_CELL).sum())) for target in targets)
 
 
 def pad_ids(rows: list[list[int]]) -> NDArray[np.int64]:
@@ -71,35 +86,59 @@ class TrainStream:
         self._question_ids = [encode(text) for text in self._questions.text]
         self._question_labels = np.array([LABELS.index(a) for a in self._questions.answer])
         self._boxes = _shape_boxes(self._questions.images)
+        self._shapes = shapes_of_images(self._questions)
         self._chunk = lru_cache(maxsize=1)(self._draw_chunk)
         self._encode = lru_cache(maxsize=200_000)(lambda key: encode(phrase(key)))
 
-    def _draw_chunk(self, chunk: int) -> tuple[Cells, Statements]:
+    def _draw_chunk(self, chunk: int) -> tuple[Cells, Statements, tuple[NDArray[np.int8], ...]]:
         rng = np.random.default_rng([self.seed, 1, chunk])
         count = _CHUNK_BATCHES * self.num_statements
         cells = sample_scenes(rng, max(1, count // _STATEMENTS_PER_SCENE), "train")
-        return cells, sample_statements(rng, cells, count)
+        table = sample_statements(rng, cells, count)
+        shown = cells[table.scene]
+        return (
+            shown,
+            table,
+            (
+                np.where(shown == EMPTY, CELL_CLASSES[0] - 1, shown).astype(np.int8),
+                cell_roles(shown, table),
+                cell_witnesses(shown, table, by_place=True),
+                cell_witnesses(shown, table),
+            ),
+        )
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, the same one whenever it is asked for."""
         rng = np.random.default_rng([self.seed, 2, step])
         picked = rng.integers(0, len(self._questions), size=self.num_questions)
-        cells, table = self._chunk(step // _CHUNK_BATCHES)
+        shown, table, targets = self._chunk(step // _CHUNK_BATCHES)
         place = (step % _CHUNK_BATCHES) * self.num_statements
-        table = table.take(np.arange(place, place + self.num_statements))
-        shown = cells[table.scene]
-        keys = [table.key(row) for row in range(len(table))]
+        rows = np.arange(place, place + self.num_statements)
+        keys = [table.key(row) for row in rows.tolist()]
         unknown = np.full((self.num_questions, NUM_CELLS), NO_CELL, dtype=np.int64)
         first_statement = LABELS.index(STATEMENT_LABELS[0])
+        asked = self._question_pixels(picked, rng)
+        parts = self._shape_parts(asked, picked)
+        known = (unknown, parts, unknown, unknown)
         return Batch(
-            np.concatenate([self._question_pixels(picked, rng), render_scenes(shown, rng)]),
+            np.concatenate([asked, render_scenes(shown[rows], rng)]),
             pad_ids([self._question_ids[i] for i in picked] + [self._encode(k) for k in keys]),
-            np.concatenate([self._question_labels[picked], table.label + first_statement]),
-            np.concatenate([unknown, np.where(shown == EMPTY, CELL_CLASSES[0] - 1, shown)]),
-            np.concatenate([unknown, cell_roles(shown, table)]),
-            np.concatenate([unknown, cell_witnesses(shown, table, anything_is_x=True)]),
-            np.concatenate([unknown, cell_witnesses(shown, table)]),
+            np.concatenate([self._question_labels[picked], table.label[rows] + first_statement]),
+            *(
+                np.concatenate([ours, target[rows]])
+                for ours, target in zip(known, targets, strict=True)
+            ),
         )
+
+    def _shape_parts(
+        self, pixels: NDArray[np.uint8], picked: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Say which shape each cell is a part of: [N, 16], classes after the roles."""
+        pixels_by_cell = _shape_pixels(pixels).reshape(-1, GRID, CELL_PX, GRID, CELL_PX)
+        cover = pixels_by_cell.sum(axis=(2, 4))
+        shape = self._shapes[self._questions.image[picked]][:, None]
+        parts = np.where(cover.reshape(-1, NUM_CELLS) >= 4, shape, len(SHAPES)) + NUM_ROLES
+        return np.where(shape < 0, NO_CELL, parts)
 
     def _question_pixels(
         self, picked: NDArray[np.int64], rng: np.random.Generator
@@ -124,16 +163,22 @@ class TrainStream:
         return pixels
 
 
-def _shape_boxes(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the box of what differs from the corners' colour: [M, (top, bottom, left, right)]."""
+def _shape_pixels(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Mark the pixels that differ from the corners' colour: bool[M, 64, 64]."""
     values = images.astype(np.int16)
     # A shape can cover a corner, but not most of them.
     corners = np.stack([values[:, y, x] for y in (0, -1) for x in (0, -1)])
-    background = np.median(corners, axis=0)[:, None, None, :]
-    shape = np.abs(values - background).sum(axis=-1) > 12
-    boxes = []
+    background = np.median(corners, axis=0).reshape(-1, 1, 1, 3)
+    marked: NDArray[np.bool_] = np.abs(values - background).sum(axis=-1) > 12
+    return marked
+
+
+def _shape_boxes(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the box of each picture's shape: [M, (top, bottom, left, right)]."""
+    shape = _shape_pixels(images)
+    boxes: list[NDArray[np.int64]] = []
     for axis in (2, 1):
-        line = shape.any(axis=axis)
+        line = np.asarray(shape.any(axis=axis))
         boxes.append(line.argmax(axis=1))
         boxes.append(64 - line[:, ::-1].argmax(axis=1))
     return np.stack(boxes, axis=1).astype(np.int64)

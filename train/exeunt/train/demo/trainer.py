@@ -24,6 +24,8 @@ from exeunt.train.demo.stream import CELL_CLASSES, NO_CELL, Batch
 from exeunt.train.demo.words import LABELS, MAX_TOKENS, PAD_ID, vocabulary
 
 STATE_FORMAT = 1
+# Short texts are kept from being padded to the longest of the batch.
+SHARDS_PER_THREAD = 2
 
 
 def demo_config(recipe: DemoRecipe) -> DemoConfig:
@@ -121,20 +123,27 @@ class Trainer:
         step, where threads inside the operators would meet hundreds of times.
         """
         self._set_rates()
-        shards = [batch.shard(i, self.recipe.threads) for i in range(self.recipe.threads)]
-        results = list(self._pool.map(self._gradients, shards))
+        num_rows, known = len(batch.label), batch.known_cells()
+        results = list(
+            self._pool.map(
+                lambda shard: self._gradients(shard, len(shard.label) / num_rows, known),
+                batch.shards(SHARDS_PER_THREAD * self.recipe.threads),
+            )
+        )
         for index, parameter in enumerate(self._parameters):
             total = results[0][1][index]
             for _, gradients in results[1:]:
                 total = total + gradients[index]
-            parameter.grad = total / len(shards)
+            parameter.grad = total
         nn.utils.clip_grad_norm_(self._vectors, 1.0)
         for optimizer in self._optimizers:
             optimizer.step()
         self.step += 1
-        return sum(loss for loss, _ in results) / len(shards)
+        return sum(loss for loss, _ in results)
 
-    def _gradients(self, batch: Batch) -> tuple[float, tuple[Tensor, ...]]:
+    def _gradients(
+        self, batch: Batch, share: float, known: tuple[int, ...]
+    ) -> tuple[float, tuple[Tensor, ...]]:
         ids = torch.from_numpy(batch.ids)
         label = torch.from_numpy(batch.label)
         # Threads would share the cache of casted weights, and with it parts of their graphs.
@@ -144,9 +153,9 @@ class Trainer:
             logits, states = run_exits(self.model, hidden, mask)
             loss = joint_cross_entropy(logits, label, self._weights)
             if self.stage == "msd":
-                loss = loss + self._distillation(logits, hidden, mask)
+                loss = share * (loss + self._distillation(logits, hidden, mask))
             else:
-                loss = loss + self._cell_loss(states, batch)
+                loss = share * loss + self._cell_loss(states, batch, known)
         gradients = torch.autograd.grad(
             loss, self._parameters, allow_unused=True, materialize_grads=True
         )
@@ -164,7 +173,7 @@ class Trainer:
             ),
         )
 
-    def _cell_loss(self, states: list[Tensor], batch: Batch) -> Tensor:
+    def _cell_loss(self, states: list[Tensor], batch: Batch, known: tuple[int, ...]) -> Tensor:
         """Teach image tokens what their cell shows, its role, its place, and if it is a witness.
 
         One label a sample is a weak signal for relations: without this they stay near chance for
@@ -175,16 +184,20 @@ class Trainer:
         progress = self.step / (recipe.joint_steps * recipe.cell_loss_share)
         weight = recipe.cell_loss_weight * (1.0 - progress)
         total = states[0].new_zeros((), dtype=torch.float32)
-        if weight <= 0 or bool((batch.cells == NO_CELL).all()):
+        if weight <= 0:
             return total
         targets = (batch.cells, batch.roles, batch.places, batch.witnesses)
         last = 1 + self.model.config.image_tokens
-        for head, layer, target in zip(
-            self.cell_heads, recipe.cell_loss_layers, targets, strict=True
+        for head, layer, target, count in zip(
+            self.cell_heads, recipe.cell_loss_layers, targets, known, strict=True
         ):
             # A shallower model of the same recipe learns at its last layer what comes later.
             named = head(states[min(layer, len(states)) - 1][:, 1:last]).float()
-            total = total + F.cross_entropy(named.flatten(0, 1), torch.from_numpy(target).flatten())
+            wanted = torch.from_numpy(target).flatten()
+            error = F.cross_entropy(
+                named.flatten(0, 1), wanted, ignore_index=NO_CELL, reduction="sum"
+            )
+            total = total + error / count
         # The exits' losses are a sum over exits, so this one is scaled alike.
         return weight * len(states) * total
 

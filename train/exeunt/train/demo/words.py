@@ -16,7 +16,7 @@ _QUESTION_WORDS = (
     *("?", "what", "is", "the", "shape", "color", "of", "does", "image"),
     *("contain", "not", "there", "in", "present"),
 )
-_STATEMENT_WORDS = ["a", "an", "no", "are", "and", "parcel"]
+_STATEMENT_WORDS = ["a", "an", "no", "are", "and", "that"]
 
 
 @cache
