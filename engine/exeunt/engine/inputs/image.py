@@ -1,7 +1,6 @@
 """Images: decoding under caps, and the settings of the model applied."""
 
 import io
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,25 +42,24 @@ def decode_image(content: bytes, limits: InputLimits) -> Image.Image:
             " send a smaller file"
         )
     try:
-        with warnings.catch_warnings():
-            # Our own pixel cap, below, is the tighter and clearer one.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            _check_header(image, limits)
-            image.load()
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _check_header(image, limits)
+        image.load()
+        return to_rgb(image)
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         raise ImageError(
             f"the image cannot be recognised: expected one of {', '.join(FORMATS)}"
         ) from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
             f"the image is over {limits.max_image_pixels} pixels: send a smaller one"
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
+    except Exception as error:  # damaged files raise many types, none of them documented
         raise ImageError(
             f"the image is damaged or truncated ({error}): send the whole file"
         ) from None
-    return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -91,8 +89,15 @@ def _check_header(image: Image.Image, limits: InputLimits) -> None:
             f"the image has {width} x {height} pixels, at most {limits.max_image_pixels} in all and"
             f" {limits.max_image_side} a side are taken: scale it down"
         )
-    if getattr(image, "n_frames", 1) > 1:
+    # `is_animated` looks for a second frame, `n_frames` would count a million of them. The further
+    # pictures of a camera's multi-picture JPEG are no animation: its first one is the photograph.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
         raise ImageError("the image is animated: send one frame as a PNG or JPEG file")
+    # Pillow reads such colours as 8-bit RGB without a word and drops the lower half of every value.
+    if image.format == "PNG" and any(
+        str(tile[3]).endswith(";16B") for tile in getattr(image, "tile", ())
+    ):
+        raise ImageError("the image has 16 bits a channel: convert it to 8-bit RGB or grey")
     _check_mode(image)
 
 
