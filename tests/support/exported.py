@@ -35,7 +35,6 @@ def write_checkpoint(directory: Path, *, layers: int = 2, hidden: int = 16) -> P
         heads=2,
         ffn=2 * hidden,
         image_size=32,
-        stem_channels=8,
         max_tokens=10,
         vocab=len(WORDS) + 2,
         labels=len(LABELS),

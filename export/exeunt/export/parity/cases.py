@@ -33,10 +33,11 @@ class Case:
 
 
 class Example(Frozen):
-    """One line of `examples.jsonl`. image: a file beside it."""
+    """One line of `examples.jsonl`. image: a file beside it. label: the right answer, unused."""
 
     image: str
     text: str
+    label: str | None = None
 
 
 def random_cases(plan: BundlePlan) -> list[Case]:
