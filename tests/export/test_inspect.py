@@ -13,6 +13,7 @@ from exeunt.export.bundle import ExportReport
 from exeunt.export.errors import ExportError
 from exeunt.export.parity.report import ParityReport
 from exeunt.server.cli import export, inspect
+from tests.support.without import run_without
 
 
 def test_tables_show_the_whole_bundle(
@@ -47,6 +48,14 @@ def test_parity_report_of_another_form_is_refused(exported: ExportReport, tmp_pa
     assert Bundle.open(root)
     with pytest.raises(BundleError, match=r"parity\.json is not valid at format"):
         inspect.command(root)
+
+
+def test_inspect_needs_no_torch(exported: ExportReport) -> None:
+    code = (
+        "from pathlib import Path; from exeunt.server.cli import inspect;"
+        f" inspect.command(Path({str(exported.out)!r}))"
+    )
+    assert run_without(("torch", "onnx", "onnxscript", "safetensors"), code) == ""
 
 
 def test_export_command_hands_its_options_on(checkpoint: Path, tmp_path: Path) -> None:
