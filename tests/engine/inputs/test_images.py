@@ -115,11 +115,11 @@ def test_a_large_header_is_refused_before_memory_is_taken() -> None:
 def test_a_long_animation_is_refused_without_counting_its_frames() -> None:
     start = saved(Image.new("P", (1, 1)), "GIF")[:-1]
     frame = start[start.index(b",") :]
-    content = start + frame * 300_000 + b";"
+    content = start + frame * 700_000 + b";"
     started_s = time.perf_counter()
     with pytest.raises(ImageError, match="animated"):
         decode_image(content, LIMITS)
-    assert time.perf_counter() - started_s < 1.0
+    assert time.perf_counter() - started_s < 0.5, "counting them takes longer"
 
 
 def test_limits_are_the_configured_ones() -> None:
