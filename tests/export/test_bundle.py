@@ -124,6 +124,11 @@ def test_exit_policy_must_fit_the_model(checkpoint: Path, tmp_path: Path) -> Non
     policy.write_text(POLICY.replace("joint", "fusion"))
     with pytest.raises(ExitPolicyError, match="fusion"):
         export_bundle(checkpoint, tmp_path / "out", exit_policy=policy)
+    source = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint, source)
+    (source / "exit_policy.yaml").write_text(POLICY.replace("joint", "decoder"))
+    with pytest.raises(ExitPolicyError, match="decoder"):  # the checkpoint's own, by default
+        export_bundle(source, tmp_path / "out")
     policy.write_text(POLICY.replace("0.25", "[0.1, 0.2, 0.3]"))
     with pytest.raises(ExitPolicyError, match="2 layers"):
         export_bundle(checkpoint, tmp_path / "out", exit_policy=policy)

@@ -24,6 +24,7 @@ from exeunt.export.plan import BundlePlan, SegmentPlan
 from exeunt.export.tools import tool_versions
 
 EXAMPLES = "examples"
+POLICY_FILE = "exit_policy.yaml"
 NO_SHA256 = "0" * 64  # of a file that is not written yet
 DEFAULT_TOLERANCE = 1e-4
 
@@ -59,7 +60,8 @@ def export_bundle(
         out: where the bundle goes; missing or empty, or with `overwrite` another bundle.
         family: the family's name; recognised from the checkpoint by default.
         name: the bundle's name; the family's own by default.
-        exit_policy: a YAML file that the bundle carries as its recommendation.
+        exit_policy: a YAML file that the bundle carries as its recommendation; the checkpoint's
+            own `exit_policy.yaml`, where it has one, by default.
         tolerance: the largest absolute error allowed of a segment or of the composed model.
         overwrite: replace a bundle at `out`.
         backend: runs the graphs while parity is measured; ONNX Runtime by default.
@@ -76,7 +78,7 @@ def export_bundle(
         raise ExportError(f"the tolerance must be 0 or more, found {tolerance}")
     check_out(source, out, overwrite=overwrite)
     tell = progress or _silent
-    policy = load_exit_policy(exit_policy) if exit_policy else None
+    policy = _policy(source, exit_policy)
     runner = backend or open_backend("onnxruntime", EngineConfig().compute_threads)
     tell("load the checkpoint", 0, 1)
     plan = find_family(source, family).describe(source)
@@ -95,6 +97,13 @@ def export_bundle(
         size = sum(file.stat().st_size for file in stage.rglob("*") if file.is_file())
     tell("done", steps, steps)
     return ExportReport(out, manifest, report, size)
+
+
+def _policy(source: Path, given: Path | None) -> ExitPolicy | None:
+    own = source / POLICY_FILE
+    if given is None:
+        return load_exit_policy(own) if own.is_file() else None
+    return load_exit_policy(given)
 
 
 def _silent(step: str, done: int, steps: int) -> None:

@@ -16,7 +16,10 @@ def command(
         str | None, typer.Option(help="The bundle's name; the family's own by default.")
     ] = None,
     exit_policy: Annotated[
-        Path | None, typer.Option(help="Exit policy (YAML) that the bundle recommends.")
+        Path | None,
+        typer.Option(
+            help="Exit policy (YAML) that the bundle recommends; the checkpoint's own by default."
+        ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Largest absolute error allowed against torch.")
