@@ -50,6 +50,22 @@ class Admission:
             self._taken -= rows
 
 
+class Place:
+    """The rows of one request; given back once, however often it is asked to."""
+
+    def __init__(self, admission: Admission, rows: int) -> None:
+        self._admission = admission
+        self._rows = rows
+        self._lock = Lock()
+
+    def give_back(self) -> None:
+        """Free the rows; the request has ended."""
+        with self._lock:
+            rows, self._rows = self._rows, 0
+        if rows:
+            self._admission.give_back(rows)
+
+
 class Ticket:
     """A reserved place; given back exactly once, by `release` or when its request ends.
 
@@ -67,8 +83,8 @@ class Ticket:
         """Rows that it was reserved for."""
         return self._rows
 
-    def take(self, rows: int) -> None:
-        """Use up `rows` of the ticket's rows for a request.
+    def take(self, rows: int) -> "Place":
+        """Return the place of a request that uses up `rows` of the ticket's rows.
 
         Raises:
             QueueFull: the ticket does not hold that many any more.
@@ -80,10 +96,7 @@ class Ticket:
                     " enough rows"
                 )
             self._left -= rows
-
-    def give_back(self, rows: int) -> None:
-        """Free rows that were taken, once their request has ended."""
-        self._admission.give_back(rows)
+        return Place(self._admission, rows)
 
     def release(self) -> None:
         """Free the rows that no request took."""

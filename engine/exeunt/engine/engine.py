@@ -274,9 +274,7 @@ class Engine:
     ) -> Pending:
         rows = self._plan.rows
         shapes = tuple(tensors[name].shape for name in self.bundle.manifest.tensors)
-        ticket.take(rows)
-        future = Pending()
-        future.add_done_callback(lambda _: ticket.give_back(rows))
+        future = Pending(ticket.take(rows))
         now_s = time.monotonic()
         self._worker.submit(Request(task, tensors, shapes, policy or self._policy, future, now_s))
         return future
