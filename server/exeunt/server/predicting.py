@@ -56,10 +56,6 @@ class Predictor:
                 work = submission.answers(self._admit, self._decoders)
                 return await _unless_left(request, work, deadline_s)
 
-    def close(self) -> None:
-        """End the decoding threads."""
-        self._decoders.shutdown(wait=False, cancel_futures=True)
-
     def _admit(self, submission: "_Submission") -> None:
         """Parse, decode and submit, in a decoding thread."""
         parsed = parse_body(

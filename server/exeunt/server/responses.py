@@ -44,8 +44,9 @@ class ErrorResponses:
     def install(self, app: FastAPI) -> None:
         """Give the framework's own errors the same body."""
 
-        async def ours(_: Request, error: Exception) -> Response:
+        async def ours(request: Request, error: Exception) -> Response:
             assert isinstance(error, ExeuntError), "registered for nothing else"
+            request.scope["state"]["log"]["error_type"] = error.error_type
             return self.of(error)
 
         async def http(request: Request, error: Exception) -> Response:
@@ -54,8 +55,9 @@ class ErrorResponses:
             headers = dict(error.headers or {})
             return self.make(error_type, _framework_message(request, error), headers)
 
-        async def invalid(_: Request, error: Exception) -> Response:
-            return self.of(InvalidRequest(f"the request is not valid: {type(error).__name__}"))
+        async def invalid(request: Request, error: Exception) -> Response:
+            kind = type(error).__name__
+            return await ours(request, InvalidRequest(f"the request is not valid: {kind}"))
 
         app.add_exception_handler(ExeuntError, ours)
         app.add_exception_handler(HTTPException, http)

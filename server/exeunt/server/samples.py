@@ -123,7 +123,7 @@ def decode_base64(text: str) -> bytes:
 
 
 # The URL-safe alphabet is taken too; line breaks, as `base64` prints them, are skipped.
-_ALPHABET = str.maketrans({"-": "+", "_": "/", "\n": None, "\r": None, " ": None})
+_ALPHABET = str.maketrans({"-": "+", "_": "/", "\n": None, "\r": None})
 
 
 @contextmanager

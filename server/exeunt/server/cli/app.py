@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from exeunt.engine.errors import ConfigError, ExeuntError
-
 DEBUG_VARIABLE = "EXEUNT_DEBUG"
 # A library's import name, and the extra that brings it.
 _EXTRA_OF = {
@@ -75,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show(error: Exception) -> int:
     """Print an error in one line and return the exit code."""
+    # Not at the top: the engine's package brings its libraries, which `--help` can do without.
+    from exeunt.engine.errors import ConfigError, ExeuntError
+
     if isinstance(error, ExeuntError):
         typer.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, ConfigError) else 1
