@@ -22,8 +22,8 @@ class DemoRecipe(BaseModel):
 
     batch_size: PositiveInt = 256
     question_share: float = Field(0.25, ge=0, lt=1, description="share of a batch's rows")
-    joint_steps: PositiveInt = Field(6000, description="steps of joint cross-entropy")
-    msd_steps: int = Field(800, ge=0, description="steps of self-distillation after them")
+    joint_steps: PositiveInt = Field(5000, description="steps of joint cross-entropy")
+    msd_steps: int = Field(600, ge=0, description="steps of self-distillation after them")
     warmup_steps: PositiveInt = 200
     matrix_lr: float = Field(0.02, gt=0, description="Muon, for the layers' matrices")
     vector_lr: float = Field(2e-3, gt=0, description="AdamW, for everything else")

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -12,17 +11,19 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from safetensors.torch import load_file
 
+from exeunt.export.families.demo import DemoModel
 from exeunt.train.demo.curves import (
     ExitRecord,
     choose_threshold,
     default_thresholds,
     mean_accuracy_over_rho,
 )
-from exeunt.train.demo.data import Sample, load_split
+from exeunt.train.demo.data import load_split
 from exeunt.train.demo.evaluation import score_exits, write_weights
 from exeunt.train.demo.options import DemoRecipe
+from exeunt.train.demo.report import exit_table
 from exeunt.train.demo.stream import TrainStream
 from exeunt.train.demo.trainer import Trainer, demo_config
 from exeunt.train.demo.words import LABELS, tokenizer_json
@@ -130,10 +131,6 @@ def write_settings(out: Path, recipe: DemoRecipe) -> None:
 
 
 def _compare_stages(out: Path, recipe: DemoRecipe, console: Console) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    from exeunt.export.families.demo import DemoModel
-
     calibration = load_split("calibration")
     stages = ["joint", *(["msd"] if recipe.msd_steps else [])]
     records: dict[str, ExitRecord] = {}
@@ -187,27 +184,6 @@ def _stage_results(record: ExitRecord, score: float, max_loss: float) -> dict[st
             "curve": [asdict(point) for point in record.curve(default_thresholds(), rows)],
         }
     return results
-
-
-def exit_table(title: str, record: ExitRecord) -> Table:
-    """Lay out the accuracy of every exit, by kind."""
-    table = Table("kind", "samples", *(str(k + 1) for k in range(record.depth)), title=title)
-    kinds = sorted(set(record.kinds))
-    for prefix in ("", "question/", "statement/", *kinds):
-        rows = record.rows(prefix)
-        if not rows.any():
-            continue
-        cells = [f"{100 * value:.2f}" for value in record.accuracy_by_exit(rows)]
-        table.add_row(prefix or "all", str(int(rows.sum())), *cells)
-    return table
-
-
-def evaluate_split(directory: Path, split: str) -> tuple[ExitRecord, Sequence[Sample]]:
-    """Score a checkpoint directory's exits on a split."""
-    from exeunt.export.families.demo import load_checkpoint
-
-    samples = load_split(split)
-    return score_exits(load_checkpoint(directory), samples), samples
 
 
 def _write_json(path: Path, value: object) -> None:

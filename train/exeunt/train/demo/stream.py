@@ -6,11 +6,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.train.demo.questions import SHAPES, Questions, load_questions, shapes_of_images
+from exeunt.train.demo.questions import Questions, load_questions, shapes_of_images
 from exeunt.train.demo.scenes import (
-    CELL_PX,
     EMPTY,
-    GRID,
     NUM_CELLS,
     NUM_KINDS,
     Cells,
@@ -29,9 +27,7 @@ from exeunt.train.demo.words import LABELS, PAD_ID, encode
 
 # A cell shows one of the kinds, a parcel, or nothing; pictures of questions have no cells.
 # Classes of the auxiliary targets: what a cell shows, its role, its place, whether a witness.
-# Roles are none, X, Y, Z, W; in pictures of questions the part of a shape, or background.
-NUM_ROLES = 5
-CELL_CLASSES = (NUM_KINDS + 2, NUM_ROLES + len(SHAPES) + 1, 3, 3)
+CELL_CLASSES = (NUM_KINDS + 2, 5, 3, 3)
 NO_CELL = -100
 
 _CHUNK_BATCHES = 128
@@ -50,6 +46,7 @@ class Batch:
     roles: NDArray[np.int64]  # which of the statement's kinds that is
     places: NDArray[np.int64]  # whether an X there would make the statement true
     witnesses: NDArray[np.int64]  # whether the cell makes the statement true
+    shape: NDArray[np.int64]  # [B], index into SHAPES; NO_CELL for statements
 
     def shards(self, count: int) -> "list[Batch]":
         """Split by length of text, longest first, each padded to its own longest only."""
@@ -62,8 +59,8 @@ class Batch:
         return parts
 
     def known_cells(self) -> tuple[int, ...]:
-        """Count the labelled cells of each auxiliary target; at least 1, to divide by."""
-        targets = (self.cells, self.roles, self.places, self.witnesses)
+        """Count the labels of each auxiliary target; at least 1, to divide by."""
+        targets = (self.cells, self.roles, self.places, self.witnesses, self.shape)
         return tuple(max(1, int((target != NO_CELL).sum())) for target in targets)
 
 
@@ -118,32 +115,25 @@ class TrainStream:
         unknown = np.full((self.num_questions, NUM_CELLS), NO_CELL, dtype=np.int64)
         first_statement = LABELS.index(STATEMENT_LABELS[0])
         asked = self._question_pixels(picked, rng)
-        parts = self._shape_parts(asked, picked)
-        known = (unknown, parts, unknown, unknown)
+        shapes = self._shapes[self._questions.image[picked]]
+        cells, roles, places, witnesses = (
+            np.concatenate([unknown, target[rows]]) for target in targets
+        )
         return Batch(
             np.concatenate([asked, render_scenes(shown[rows], rng)]),
             pad_ids([self._question_ids[i] for i in picked] + [self._encode(k) for k in keys]),
             np.concatenate([self._question_labels[picked], table.label[rows] + first_statement]),
-            *(
-                np.concatenate([ours, target[rows]])
-                for ours, target in zip(known, targets, strict=True)
-            ),
+            cells,
+            roles,
+            places,
+            witnesses,
+            np.concatenate([np.where(shapes < 0, NO_CELL, shapes), np.full(len(rows), NO_CELL)]),
         )
-
-    def _shape_parts(
-        self, pixels: NDArray[np.uint8], picked: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Say which shape each cell is a part of: [N, 16], classes after the roles."""
-        pixels_by_cell = _shape_pixels(pixels).reshape(-1, GRID, CELL_PX, GRID, CELL_PX)
-        cover = pixels_by_cell.sum(axis=(2, 4))
-        shape = self._shapes[self._questions.image[picked]][:, None]
-        parts = np.where(cover.reshape(-1, NUM_CELLS) >= 4, shape, len(SHAPES)) + NUM_ROLES
-        return np.where(shape < 0, NO_CELL, parts)
 
     def _question_pixels(
         self, picked: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.uint8]:
-        """Flip, turn and shift the pictures: no question asks for a place or a direction."""
+        """Mirror and shift the pictures: no question asks for a place or a direction."""
         image = self._questions.image[picked]
         top, bottom, left, right = self._boxes[image].T
         # The shift keeps the whole shape inside, so rolling wraps background only.
@@ -152,14 +142,11 @@ class TrainStream:
         grid = np.arange(64)
         rows = (grid[None, :] - down[:, None]) % 64
         columns = (grid[None, :] - along[:, None]) % 64
-        flip = rng.random((2, len(image))) < 0.5
-        rows = np.where(flip[0][:, None], rows[:, ::-1], rows)
-        columns = np.where(flip[1][:, None], columns[:, ::-1], columns)
+        mirrored = rng.random(len(image)) < 0.5
+        columns = np.where(mirrored[:, None], columns[:, ::-1], columns)
         pixels: NDArray[np.uint8] = self._questions.images[
             image[:, None, None], rows[:, :, None], columns[:, None, :]
         ]
-        turned = rng.random(len(image)) < 0.5
-        pixels[turned] = pixels[turned].transpose(0, 2, 1, 3)
         return pixels
 
 

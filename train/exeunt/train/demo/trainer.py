@@ -20,6 +20,7 @@ from exeunt.train.demo.losses import (
     multimodality_self_distillation,
 )
 from exeunt.train.demo.options import DemoRecipe
+from exeunt.train.demo.questions import SHAPES
 from exeunt.train.demo.stream import CELL_CLASSES, NO_CELL, Batch
 from exeunt.train.demo.words import LABELS, MAX_TOKENS, PAD_ID, vocabulary
 
@@ -81,16 +82,15 @@ class Trainer:
         self.recipe = recipe
         self.model = DemoModel(demo_config(recipe))
         self.cell_heads = nn.ModuleList([nn.Linear(recipe.hidden, n) for n in CELL_CLASSES])
+        self.shape_head = nn.Linear(recipe.hidden, len(SHAPES))
         self.step = 0
         self.cpu_before_s = 0.0
         self._cpu_start_s = _cpu_seconds()
         matrices = [p for p in self.model.layers.parameters() if p.ndim == 2]
         taken = {id(p) for p in matrices}
-        self._vectors = [
-            *(p for p in self.model.parameters() if id(p) not in taken),
-            *self.cell_heads.parameters(),
-        ]
-        self._parameters = [*self.model.parameters(), *self.cell_heads.parameters()]
+        modules = (self.model, self.cell_heads, self.shape_head)
+        self._parameters = [p for module in modules for p in module.parameters()]
+        self._vectors = [p for p in self._parameters if id(p) not in taken]
         self._pool = ThreadPoolExecutor(
             recipe.threads, initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -176,6 +176,8 @@ class Trainer:
     def _cell_loss(self, states: list[Tensor], batch: Batch, known: tuple[int, ...]) -> Tensor:
         """Teach image tokens what their cell shows, its role, its place, and if it is a witness.
 
+        In the pictures of questions their mean learns the shape instead.
+
         One label a sample is a weak signal for relations: without this they stay near chance for
         most of the budget. The heads of these losses are not part of the model, and the losses
         fade to 0 at `cell_loss_share` of stage 1.
@@ -188,8 +190,9 @@ class Trainer:
             return total
         targets = (batch.cells, batch.roles, batch.places, batch.witnesses)
         last = 1 + self.model.config.image_tokens
+        *known_cells, known_shapes = known
         for head, layer, target, count in zip(
-            self.cell_heads, recipe.cell_loss_layers, targets, known, strict=True
+            self.cell_heads, recipe.cell_loss_layers, targets, known_cells, strict=True
         ):
             # A shallower model of the same recipe learns at its last layer what comes later.
             named = head(states[min(layer, len(states)) - 1][:, 1:last]).float()
@@ -198,6 +201,14 @@ class Trainer:
                 named.flatten(0, 1), wanted, ignore_index=NO_CELL, reduction="sum"
             )
             total = total + error / count
+        picture = states[recipe.cell_loss_layers[0] - 1][:, 1:last].mean(dim=1)
+        shape_error = F.cross_entropy(
+            self.shape_head(picture).float(),
+            torch.from_numpy(batch.shape),
+            ignore_index=NO_CELL,
+            reduction="sum",
+        )
+        total = total + shape_error / known_shapes
         # The exits' losses are a sum over exits, so this one is scaled alike.
         return weight * len(states) * total
 
@@ -223,6 +234,7 @@ class Trainer:
             "cpu_s": self.cpu_s,
             "model": self.model.state_dict(),
             "cell_heads": self.cell_heads.state_dict(),
+            "shape_head": self.shape_head.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
         }
         temporary = path.with_suffix(".tmp")
@@ -245,6 +257,7 @@ class Trainer:
         self.cpu_before_s = state["cpu_s"]
         self.model.load_state_dict(state["model"])
         self.cell_heads.load_state_dict(state["cell_heads"])
+        self.shape_head.load_state_dict(state["shape_head"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
