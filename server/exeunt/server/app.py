@@ -7,9 +7,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from exeunt.engine.errors import RequestCancelled
 from exeunt.server.answers import AnswerBody
-from exeunt.server.errors import ERROR_TABLE
 from exeunt.server.info import InfoBody, info_of
 from exeunt.server.metrics import new_registry
 from exeunt.server.middleware import RequestLog
@@ -36,24 +34,15 @@ def create_app(service: Service, settings: ServerSettings | None = None) -> Fast
     )
     errors.install(app)
     app.add_middleware(RequestLog, service=service, errors=errors)
-    _add_predict(app, service, settings or ServerSettings(), errors)
+    _add_predict(app, service, settings or ServerSettings())
     _add_probes(app, service, errors)
     _add_reading(app, service, errors)
     _document(app)
     return app
 
 
-def _add_predict(
-    app: FastAPI, service: Service, settings: ServerSettings, errors: ErrorResponses
-) -> None:
-    predictors: dict[int, Predictor] = {}
-
-    def predictor() -> Predictor:
-        engine = service.engine()
-        found = predictors.get(id(engine))
-        if found is None:
-            found = predictors[id(engine)] = Predictor(engine, settings)
-        return found
+def _add_predict(app: FastAPI, service: Service, settings: ServerSettings) -> None:
+    predictor: Predictor | None = None
 
     @app.post(
         "/predict",
@@ -68,12 +57,12 @@ def _add_predict(
         An image and a text come as JSON (base64) or as multipart/form-data (a file). A list of
         samples fails as a whole when one of them does; the error names which.
         """
+        nonlocal predictor
         log: dict[str, Any] = request.scope["state"]["log"]
-        try:
-            answers, is_list = await predictor().answer(request)
-        except RequestCancelled as error:
-            log["status"] = ERROR_TABLE["cancelled"].status  # nobody is there to see a response
-            return errors.of(error)
+        engine = service.engine()
+        if predictor is None:
+            predictor = Predictor(engine, settings)
+        answers, is_list = await predictor.answer(request)
         layers = [answer.exit_layer for answer in answers]
         log["exit_layer"] = layers if is_list else layers[0]
         texts = [AnswerBody.of(answer).to_json() for answer in answers]

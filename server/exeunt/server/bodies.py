@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -21,7 +20,7 @@ class BodyReader:
     def __init__(self, max_bytes: int, max_held_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._max_held_bytes = max_held_bytes
-        self._held_bytes = 0
+        self.held_bytes = 0
 
     def check_length(self, content_length: str | None) -> None:
         """Refuse a body by its declared length, before a byte of it is read.
@@ -39,8 +38,8 @@ class BodyReader:
             raise self._too_large()
 
     @asynccontextmanager
-    async def hold(self, request: Request, deadline_s: float) -> AsyncIterator[bytes]:
-        """Read the body and account for it until the block is left.
+    async def hold(self, request: Request, deadline_s: float) -> AsyncIterator["HeldBody"]:
+        """Read the body and account for it until it is released or the block is left.
 
         Args:
             request: whose body has not been touched.
@@ -52,30 +51,30 @@ class BodyReader:
             QueueFull: too much is held already.
             RequestCancelled: the client left.
         """
-        held = _Held()
+        body = HeldBody(self)
         try:
             try:
                 async with asyncio.timeout_at(deadline_s):
-                    body = await self._read(request, held)
+                    await self._read(request, body)
             except TimeoutError:
                 raise BodyTimeout("the body did not arrive in time: send it faster") from None
             except ClientDisconnect:
                 raise RequestCancelled("the client left") from None
             yield body
         finally:
-            self._held_bytes -= held.size
+            body.release()
 
-    async def _read(self, request: Request, held: "_Held") -> bytes:
+    async def _read(self, request: Request, body: "HeldBody") -> None:
         chunks: list[bytes] = []
         async for chunk in request.stream():
-            held.size += len(chunk)
-            self._held_bytes += len(chunk)
+            body.size += len(chunk)
+            self.held_bytes += len(chunk)
             chunks.append(chunk)
-            if held.size > self._max_bytes:
+            if body.size > self._max_bytes:
                 raise self._too_large()
-            if self._held_bytes > self._max_held_bytes:
+            if self.held_bytes > self._max_held_bytes:
                 raise QueueFull("too many bytes of bodies are held already: retry later")
-        return b"".join(chunks)
+        body.content = b"".join(chunks)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
@@ -83,8 +82,16 @@ class BodyReader:
         )
 
 
-@dataclass
-class _Held:
-    """How much of a body has been read so far, however the reading ends."""
+class HeldBody:
+    """A body in memory. size: bytes that it is accounted with."""
 
-    size: int = 0
+    def __init__(self, reader: BodyReader) -> None:
+        self.content = b""
+        self.size = 0
+        self._reader = reader
+
+    def release(self) -> None:
+        """Forget the content; releasing twice is harmless."""
+        self._reader.held_bytes -= self.size
+        self.size = 0
+        self.content = b""

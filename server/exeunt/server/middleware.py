@@ -1,9 +1,9 @@
 """What surrounds every request: its id, one line in the log, and a net for defects."""
 
+import random
 import re
 import time
 import traceback
-import uuid
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -37,7 +37,7 @@ class RequestLog:
             return
         started_s = time.monotonic()
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _SOUND_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _SOUND_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         fields: dict[str, object] = {}
         scope.setdefault("state", {})["log"] = fields
         status = 0
@@ -64,7 +64,7 @@ class RequestLog:
             request_id=request_id,
             method=scope["method"],
             path=scope["path"],
-            status=fields.pop("status", status),
+            status=status,
             ms=round((time.monotonic() - started_s) * 1e3, 2),
             **fields,
         )

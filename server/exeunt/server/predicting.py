@@ -14,7 +14,7 @@ from exeunt.engine import Answer, Engine
 from exeunt.engine.admission import Ticket
 from exeunt.engine.errors import RequestCancelled
 from exeunt.engine.pending import Pending
-from exeunt.server.bodies import BodyReader
+from exeunt.server.bodies import BodyReader, HeldBody
 from exeunt.server.errors import DeadlinePassed
 from exeunt.server.overrides import Overrides
 from exeunt.server.parsing import check_media_type, parse_body
@@ -59,7 +59,7 @@ class Predictor:
     def _admit(self, submission: "_Submission") -> None:
         """Parse, decode and submit, in a decoding thread."""
         parsed = parse_body(
-            submission.body, submission.kind, submission.content_type, self._max_samples
+            submission.body.content, submission.kind, submission.content_type, self._max_samples
         )
         submission.is_list = parsed.is_list
         samples = parsed.samples
@@ -93,7 +93,7 @@ class _Submission:
     Filled by a decoding thread, awaited and abandoned by the event loop.
     """
 
-    def __init__(self, place: Ticket, body: bytes, kind: str, content_type: str) -> None:
+    def __init__(self, place: Ticket, body: HeldBody, kind: str, content_type: str) -> None:
         self.place = place
         self.body = body
         self.kind = kind
@@ -123,6 +123,7 @@ class _Submission:
         """Submit everything by `admit`, in another thread, and wait for the answers."""
         try:
             await asyncio.get_running_loop().run_in_executor(decoders, admit, self)
+            self.body.release()  # a waiting request is small
             waiting = [asyncio.wrap_future(pending) for pending in self._pending]
             return [await future for future in waiting], self.is_list
         finally:
