@@ -6,15 +6,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exeunt.train.demo import statements as S
+from exeunt.train.demo import templates as T
+from exeunt.train.demo.entailment import cell_roles, cell_witnesses, label_statements
 from exeunt.train.demo.scenes import EMPTY, NUM_CELLS, NUM_KINDS, PARCEL, bucket_of, sample_scenes
+from exeunt.train.demo.statements import split_statements
 
 
 def holds(cells, key):
     variant, x, y, z, w, first, second, third = key
-    template, quantifier, number = S.VARIANTS[variant]
+    template, quantifier, number = T.VARIANTS[variant]
     at = {kind: [i for i in range(NUM_CELLS) if cells[i] == kind] for kind in (x, y, z, w)}
-    if template in (S.EXISTS, S.COUNT):
+    if template in (T.EXISTS, T.COUNT):
         seen = len(at[x])
         return (seen == number, seen >= number, seen <= number)[quantifier]
 
@@ -22,14 +24,14 @@ def holds(cells, key):
         (row_i, col_i), (row_j, col_j) = divmod(i, 4), divmod(j, 4)
         return (col_i < col_j, col_i > col_j, row_i < row_j, row_i > row_j)[relation]
 
-    if template == S.CHAIN:
+    if template == T.CHAIN:
         return any(
             related(i, j, first) and related(j, k, second) and related(k, m, third)
             for i, j, k, m in itertools.product(at[x], at[y], at[z], at[w])
         )
     return any(
         any(related(i, j, first) for j in at[y])
-        and (template == S.RELATION or any(related(i, k, second) for k in at[z]))
+        and (template == T.RELATION or any(related(i, k, second) for k in at[z]))
         for i in at[x]
     )
 
@@ -43,8 +45,8 @@ def brute_force(cells, key):
             filled[place] = kind
         results.add(holds(filled, key))
     if results == {True}:
-        return S.ENTAILMENT
-    return S.CONTRADICTION if results == {False} else S.NEUTRAL
+        return T.ENTAILMENT
+    return T.CONTRADICTION if results == {False} else T.NEUTRAL
 
 
 @st.composite
@@ -61,12 +63,12 @@ def scene_and_statement(draw):
         cells[place] = PARCEL
     kinds = draw(st.permutations(range(4)))
     relations = [draw(st.integers(0, 3)) for _ in range(3)]
-    return cells, (draw(st.integers(0, len(S.VARIANTS) - 1)), *kinds, *relations)
+    return cells, (draw(st.integers(0, len(T.VARIANTS) - 1)), *kinds, *relations)
 
 
 def one_row(key):
     variant, *rest = key
-    return S.Statements(
+    return T.Statements(
         scene=np.zeros(1, dtype=np.int64),
         variant=np.array([variant], dtype=np.int8),
         subjects=np.array([rest[:4]], dtype=np.int8),
@@ -81,7 +83,7 @@ def test_label_equals_brute_force(case):
     cells, key = case
     row = one_row(key)
     scene = np.array([cells], dtype=np.int8)
-    label = S.label_statements(scene, row.variant, row.subjects, row.relations)
+    label = label_statements(scene, row.variant, row.subjects, row.relations)
     assert label.tolist() == [brute_force(cells, key)]
 
 
@@ -89,33 +91,33 @@ def test_label_equals_brute_force(case):
 @settings(max_examples=200, deadline=None)
 def test_witnesses_decide_monotone_statements(case):
     cells, key = case
-    template, _, number = S.VARIANTS[key[0]]
-    if template == S.COUNT or (template == S.EXISTS and number == 0):
+    template, _, number = T.VARIANTS[key[0]]
+    if template == T.COUNT or (template == T.EXISTS and number == 0):
         return
-    witness = S.cell_witnesses(np.array([cells], dtype=np.int8), one_row(key))[0]
+    witness = cell_witnesses(np.array([cells], dtype=np.int8), one_row(key))[0]
     label = brute_force(cells, key)
-    assert (witness == 2).any() == (label == S.ENTAILMENT)
-    assert (witness >= 1).any() == (label != S.CONTRADICTION)
+    assert (witness == 2).any() == (label == T.ENTAILMENT)
+    assert (witness >= 1).any() == (label != T.CONTRADICTION)
 
 
 def test_generated_statements_are_labelled_right_and_balanced():
-    cells, table = S.split_statements("calibration", 300, seed=5)
+    cells, table = split_statements("calibration", 300, seed=5)
     assert [brute_force(cells[i].tolist(), table.key(i)) for i in range(300)] == list(table.label)
-    for variant in range(len(S.VARIANTS)):
+    for variant in range(len(T.VARIANTS)):
         counts = np.bincount(table.label[table.variant == variant], minlength=3)
         assert counts.max() - counts.min() <= 1
 
 
 def test_roles_name_the_statement_kinds():
-    row = one_row((len(S.VARIANTS) - 1, 4, 7, 9, 2, 0, 2, 1))
+    row = one_row((len(T.VARIANTS) - 1, 4, 7, 9, 2, 0, 2, 1))
     cells = np.full((1, NUM_CELLS), EMPTY, dtype=np.int8)
     cells[0, :5] = (9, 4, 7, 4, PARCEL)
-    assert S.cell_roles(cells, row)[0, :6].tolist() == [3, 1, 2, 1, 0, 0]
+    assert cell_roles(cells, row)[0, :6].tolist() == [3, 1, 2, 1, 0, 0]
 
 
 def test_phrases_read_well():
     def phrase(variant, subjects, relations=(0, 0, 0)):
-        return S.phrase((variant, *subjects, *relations))
+        return T.phrase((variant, *subjects, *relations))
 
     assert phrase(0, (2, 0, 1, 3)) == "there is an apple"
     assert phrase(1, (0, 1, 2, 3)) == "there is no cat"

@@ -8,13 +8,8 @@ from PIL import Image
 
 from exeunt.train.demo.questions import load_questions, question_kind
 from exeunt.train.demo.scenes import render_scenes
-from exeunt.train.demo.statements import (
-    STATEMENT_LABELS,
-    TEMPLATES,
-    VARIANTS,
-    phrase,
-    split_statements,
-)
+from exeunt.train.demo.statements import split_statements
+from exeunt.train.demo.templates import STATEMENT_LABELS, TEMPLATES, VARIANTS, phrase
 
 SPLITS = ("train", "calibration", "test")
 DATA_SEED = 7

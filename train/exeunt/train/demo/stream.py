@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from exeunt.train.demo.entailment import cell_roles, cell_witnesses
 from exeunt.train.demo.questions import Questions, load_questions, shapes_of_images
 from exeunt.train.demo.scenes import (
     EMPTY,
@@ -15,14 +16,8 @@ from exeunt.train.demo.scenes import (
     render_scenes,
     sample_scenes,
 )
-from exeunt.train.demo.statements import (
-    STATEMENT_LABELS,
-    Statements,
-    cell_roles,
-    cell_witnesses,
-    phrase,
-    sample_statements,
-)
+from exeunt.train.demo.statements import sample_statements
+from exeunt.train.demo.templates import STATEMENT_LABELS, Statements, phrase
 from exeunt.train.demo.words import LABELS, PAD_ID, encode
 
 # A cell shows one of the kinds, a parcel, or nothing; pictures of questions have no cells.

@@ -5,7 +5,7 @@ from functools import cache
 
 from exeunt.train.demo.questions import COLORS, QUESTION_LABELS, SHAPES
 from exeunt.train.demo.scenes import KINDS
-from exeunt.train.demo.statements import NUMBERS, QUANTIFIERS, RELATIONS, STATEMENT_LABELS
+from exeunt.train.demo.templates import NUMBERS, QUANTIFIERS, RELATIONS, STATEMENT_LABELS
 
 LABELS: tuple[str, ...] = (*QUESTION_LABELS, *STATEMENT_LABELS)
 PAD, UNK = "[PAD]", "[UNK]"
