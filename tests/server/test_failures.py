@@ -1,22 +1,24 @@
 """A model that fails: errors at once, readiness off, recovery."""
 
 import asyncio
+import base64
+import gc
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from exeunt.server.app import create_app
 from exeunt.server.service import Service
 from tests.server.asgi import until
-from tests.server.serving import Served, serving
+from tests.server.serving import TEXT, Served, png, serving
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_failing_segment_is_a_500_until_it_passes_again(served: Served) -> None:
     served.backend.failing = {"layer.02"}
-    # No policy of thresholds may let a row leave before the broken layer.
     responses = await asyncio.gather(*(served.ask(shade) for shade in (1, 90, 180)))
     assert {response.status_code for response in responses} <= {200, 500}
     failed = [response.json() for response in responses if response.status_code == 500]
@@ -30,6 +32,18 @@ async def test_a_failing_segment_is_a_500_until_it_passes_again(served: Served) 
     await until(lambda: served.engine.ready)
     assert (await served.client.get("/readyz")).status_code == 200
     assert (await served.ask()).status_code == 200
+
+
+async def test_a_list_with_several_failures_is_one_error(served: Served, caplog: Any) -> None:
+    served.backend.failing = {"layer.01"}
+    image = base64.b64encode(png()).decode()
+    response = await served.client.post("/predict", json=[{"image": image, "text": TEXT}] * 5)
+    assert (response.status_code, response.json()["error_type"]) == (500, "segment_failed")
+    assert served.engine.queued_rows == 0
+    gc.collect()  # an error that nobody looked at is reported when its future goes
+    await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text
+    served.backend.failing = set()
 
 
 async def test_numbers_that_are_not_finite_are_a_500(tmp_path: Path) -> None:
@@ -74,8 +88,6 @@ async def test_loading_and_draining_are_told_apart(served: Served) -> None:
 
 
 async def test_everything_but_liveness_waits_for_the_engine() -> None:
-    import httpx
-
     transport = httpx.ASGITransport(create_app(Service()))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         assert (await client.get("/healthz")).status_code == 200

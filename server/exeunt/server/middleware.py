@@ -1,5 +1,6 @@
 """What surrounds every request: its id, one line in the log, and a net for defects."""
 
+import asyncio
 import random
 import re
 import time
@@ -9,6 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exeunt.server.errors import Draining
 from exeunt.server.responses import ErrorResponses
 from exeunt.server.service import Service
 
@@ -54,6 +56,12 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_marked)
+        except asyncio.CancelledError:
+            if status or not self._service.draining:
+                raise
+            # The drain took too long: an error that says what to do, instead of a cut connection.
+            late = Draining("the server had to stop before the answer: retry elsewhere")
+            await self._errors.of(late)(scope, receive, send_marked)
         except Exception as error:  # a defect of ours: the client gets the same body as ever
             _log_defect(error, request_id)
             if status == 0:

@@ -1,7 +1,8 @@
 """The parts of the OpenAPI document that the framework cannot see: `/predict` reads its body."""
 
-from typing import Any
+from typing import Any, get_args
 
+from exeunt.engine.exit_policy.format import Criteria
 from exeunt.server.answers import AnswerBody, ErrorBody
 from exeunt.server.errors import ERROR_TABLE
 from exeunt.server.parsing import FORM, JSON
@@ -18,7 +19,7 @@ _FORM_SCHEMA: dict[str, Any] = {
         "image": {"type": "string", "format": "binary", "description": "An image file."},
         "text": {"type": "string"},
         "task": {"type": "string"},
-        "criterion": {"type": "string"},
+        "criterion": {"type": "string", "enum": list(get_args(Criteria))},
         "threshold": {"type": "number"},
     },
 }

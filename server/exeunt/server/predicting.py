@@ -124,8 +124,8 @@ class _Submission:
         try:
             await asyncio.get_running_loop().run_in_executor(decoders, admit, self)
             self.body.release()  # a waiting request is small
-            waiting = [asyncio.wrap_future(pending) for pending in self._pending]
-            return [await future for future in waiting], self.is_list
+            # Wrapped one by one: an error of one that is never awaited would be reported as lost.
+            return [await asyncio.wrap_future(future) for future in self._pending], self.is_list
         finally:
             self.abandon()
 

@@ -17,6 +17,7 @@ from exeunt.server.logs import configure_logs
 from exeunt.server.service import Service
 from exeunt.server.settings import Settings
 
+LAST_WORDS_S = 2.0
 _log = structlog.stdlib.get_logger("exeunt.server")
 
 
@@ -80,6 +81,8 @@ async def _serve(
         stopping.cancel()
         server.should_exit = True
         await serving
+        if late := server.server_state.tasks:  # cancelled at `drain_s`: let them say so
+            await asyncio.wait(late, timeout=LAST_WORDS_S)
         if service.loaded is not None:
             await asyncio.to_thread(service.loaded.close)
         _log.info("stopped")

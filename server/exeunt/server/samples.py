@@ -14,6 +14,10 @@ from exeunt.engine.exit_policy.format import Criteria
 from exeunt.server.errors import InvalidRequest, MalformedBody
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+# One red pixel, so that the documented examples work.
+_RED_DOT = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC"
+)
 _URL_SCHEMES = ("http://", "https://", "ftp://", "file://", "s3://", "gs://")
 
 
@@ -24,8 +28,8 @@ class SampleBody(BaseModel):
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"image": "iVBORw0KGgo...", "text": "what shape is in the image?"},
-                {"image": "data:image/png;base64,iVBORw0KGgo...", "text": "there is a cat"},
+                {"image": _RED_DOT, "text": "what shape is in the image?"},
+                {"image": f"data:image/png;base64,{_RED_DOT}", "text": "there is a cat"},
             ]
         },
     )
