@@ -4,7 +4,7 @@ import base64
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -18,16 +18,21 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def json_log() -> Iterator[None]:
-    root = logging.getLogger()
-    kept = (root.handlers, root.level)
+    loggers = [logging.getLogger(name) for name in (None, "exeunt", "uvicorn", "python_multipart")]
+    levels = [logger.level for logger in loggers]
+    handlers = loggers[0].handlers
     yield
     structlog.reset_defaults()
-    root.handlers, _ = kept
-    root.setLevel(kept[1])
+    loggers[0].handlers = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
-async def test_one_line_a_request(json_log: None, served: Served, capsys: Any) -> None:
-    configure_logs(LogSettings(level="info"))
+@pytest.mark.parametrize("level", ["debug", "info"])
+async def test_one_line_a_request(
+    level: Literal["debug", "info"], json_log: None, served: Served, capsys: Any
+) -> None:
+    configure_logs(LogSettings(level=level, format="json"))
     words = "a very private question"
     image = base64.b64encode(png()).decode()
     headers = {"X-Request-ID": "abc"}
@@ -37,7 +42,9 @@ async def test_one_line_a_request(json_log: None, served: Served, capsys: Any) -
     text = capsys.readouterr().err
     assert words not in text
     assert image not in text
-    good, bad = (json.loads(line) for line in text.splitlines() if '"request"' in line)
+    lines = [json.loads(line) for line in text.splitlines() if '"request"' in line]
+    good, bad, *probes = lines
+    assert len(probes) == (level == "debug")  # probes come every few seconds, for ever
     assert (good["method"], good["path"], good["status"]) == ("POST", "/predict", 200)
     assert (good["request_id"], good["level"]) == ("abc", "info")
     assert 1 <= good["exit_layer"] <= 6

@@ -15,10 +15,11 @@ def configure_logs(settings: LogSettings) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
-        if settings.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if settings.format == "json" or (settings.format == "auto" and not terminal)
+        else structlog.dev.ConsoleRenderer(colors=terminal)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -38,4 +39,8 @@ def configure_logs(settings: LogSettings) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.level.upper())
+    # Libraries that see a request's content may only warn, those that parse it not even that.
+    root.setLevel("WARNING")
+    logging.getLogger("python_multipart").setLevel("CRITICAL")
+    for ours in ("exeunt", "uvicorn"):
+        logging.getLogger(ours).setLevel(settings.level.upper())

@@ -102,5 +102,6 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {host}:{port} ({error.strerror}): set server.host and server.port"
         ) from None
-    _log.info("listening", host=host, port=listener.getsockname()[1])
+    shown = f"[{host}]" if ":" in host else host
+    _log.info("listening", url=f"http://{shown}:{listener.getsockname()[1]}")
     return listener

@@ -57,10 +57,14 @@ class ServerSettings(Frozen):
 
 
 class LogSettings(Frozen):
-    """The log, on standard error. format: one JSON object a line, or lines for people."""
+    """The log, on standard error.
+
+    format: `json`, one object a line; `console`, lines for people; `auto`, the latter on a
+    terminal.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
+    format: Literal["auto", "json", "console"] = "auto"
 
 
 class Settings(BaseSettings):
