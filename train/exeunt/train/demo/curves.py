@@ -81,7 +81,7 @@ def record_exits(
 
 def default_thresholds() -> list[float]:
     """Return the thresholds of a curve, from strict to lax, up to ln 16."""
-    return [0.0, *np.geomspace(0.001, np.log(16), 119).round(4).tolist()]
+    return [0.0, *np.geomspace(0.001, np.log(16), 79).round(4).tolist()]
 
 
 def choose_threshold(record: ExitRecord, max_loss: float) -> CurvePoint:

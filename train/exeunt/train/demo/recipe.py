@@ -22,6 +22,7 @@ from exeunt.train.demo.curves import (
 )
 from exeunt.train.demo.data import load_split
 from exeunt.train.demo.evaluation import score_exits, write_weights
+from exeunt.train.demo.examples import write_examples
 from exeunt.train.demo.options import DemoRecipe
 from exeunt.train.demo.report import exit_table
 from exeunt.train.demo.stream import TrainStream
@@ -74,6 +75,7 @@ def train_demo(
         trainer.load(state)
     _run_steps(trainer, out, console)
     write_settings(out, recipe)
+    write_examples(out / "examples")
     results = _compare_stages(out, recipe, console)
     training = {
         "recipe": recipe.model_dump(),
