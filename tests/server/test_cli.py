@@ -88,6 +88,11 @@ def test_errors_are_one_line(
     assert status == 2 or len(shown.strip().splitlines()) == 1
 
 
+def test_a_training_option_out_of_range_is_named(tmp_path: Path, capsys: Any) -> None:
+    assert _run("train", "demo", "--out", str(tmp_path), "--tau", "0") == 2
+    assert capsys.readouterr().err.startswith("error: --tau: Input should be greater than 0")
+
+
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXEUNT_DEBUG", "")
     with pytest.raises(Exception, match="nowhere is no directory"):

@@ -36,8 +36,7 @@ def demo(
 ) -> None:
     """Train the embedded model: joint exits, then multimodality self-distillation.
 
-    Options that are not given are those of the shipped checkpoint. A stopped run goes on where it
-    was when the same command is given again.
+    What is not given is as in the shipped checkpoint. Give it again to go on with a stopped run.
 
     [bold]Examples[/bold]
 
@@ -47,6 +46,8 @@ def demo(
 
     exeunt train demo --out checkpoints/quick --joint-steps 500 --msd-steps 0
     """
+    from pydantic import ValidationError
+
     from exeunt.engine.errors import ConfigError
     from exeunt.train.demo.options import DemoRecipe
     from exeunt.train.demo.recipe import train_demo
@@ -65,6 +66,11 @@ def demo(
     given = {name: value for name, value in options.items() if value is not None}
     try:
         recipe = DemoRecipe.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise ConfigError(f"--{option}: {first['msg']}, found {first['input']}") from None
+    try:
         train_demo(out, recipe.half_depth() if half_depth else recipe, resume=not fresh)
-    except ValueError as error:  # an option out of range, or a state of other options
-        raise ConfigError(f"cannot train: {error}") from None
+    except ValueError as error:  # the directory holds a run with other options
+        raise ConfigError(str(error)) from error
