@@ -23,6 +23,7 @@ from exeunt.engine.criteria import (
 )
 from exeunt.engine.criteria.base import answerable
 from exeunt.engine.exit_policy.compiled import LanePolicy, Rule
+from tests.support import scores
 
 Array = NDArray[Any]
 DEPTH = 4
@@ -36,7 +37,7 @@ CRITERIA: dict[str, Criterion] = {
     "margin": Margin(),
 }
 LOGITS = st.floats(-100, 100, width=32) | st.sampled_from([-math.inf, math.inf, math.nan])
-HIDDEN = st.floats(-8, 8, width=32) | st.just(math.nan)
+HIDDEN = st.floats(0.125, 8, width=32) | st.sampled_from([0.0, -1.0, math.nan])
 
 
 @st.composite
@@ -66,16 +67,16 @@ def test_a_unit_is_judged_alone_whoever_stands_beside_it(
     criterion = CRITERIA[name]
     assert whole.streak is not None
     order = list(data.draw(st.permutations(range(len(whole.streak)))))
-    scores = criterion.score(whole)
-    fired = criterion.fires(scores, threshold)
+    found = criterion.score(whole)
+    fired = criterion.fires(found, threshold)
     mixed = criterion.score(part(whole, order))
-    np.testing.assert_array_equal(mixed, scores[order])
+    np.testing.assert_array_equal(mixed, found[order])
     np.testing.assert_array_equal(criterion.fires(mixed, threshold), fired[order])
-    for place in range(len(scores)):
+    for place in range(len(found)):
         alone = criterion.score(part(whole, [place]))
-        np.testing.assert_array_equal(alone, scores[[place]])
+        np.testing.assert_array_equal(alone, found[[place]])
         assert criterion.fires(alone, threshold)[0] == fired[place]
-    assert not fired[np.isnan(scores)].any()
+    assert not fired[np.isnan(found)].any()
 
 
 RULES = st.lists(
@@ -167,6 +168,21 @@ def test_normalised_entropy_of_a_flat_answer_is_one_for_any_number_of_answers() 
         flat = Evidence(1, logits=np.zeros((1, classes), dtype=np.float32))
         assert Entropy(normalized=True).score(flat)[0] == pytest.approx(1.0, abs=1e-6)
         assert Entropy().score(flat)[0] == pytest.approx(math.log(classes), abs=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["flattened", "token-mean", "min-token", "cls"])
+@given(whole=evidence())
+def test_cosine_is_reduced_as_the_option_says(reduction: Any, whole: Evidence) -> None:
+    assert whole.before is not None
+    assert whole.after is not None
+    assert whole.valid is not None
+    before, after = np.nan_to_num(whole.before), np.nan_to_num(whole.after)
+    found = Cosine(reduction).score(replace(whole, before=before, after=after))
+    expected = [
+        scores.cosine(before[unit], after[unit], whole.valid[unit], reduction)
+        for unit in range(len(before))
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_each_layer_has_its_own_temperature() -> None:
