@@ -22,7 +22,8 @@ def stack(units: Sequence[Unit], text: str) -> Array:
     """Return one tensor of all units, contiguous, their rows side by side on the first axis."""
     if len(units) == 1:
         return np.ascontiguousarray(units[0].tensors[text])
-    return np.concatenate([unit.tensors[text] for unit in units])
+    # What rows share is broadcast, and NumPy would keep its strides in the result.
+    return np.ascontiguousarray(np.concatenate([unit.tensors[text] for unit in units]))
 
 
 def scatter(stage: Stage, units: Sequence[Unit], outputs: Tensors) -> None:
