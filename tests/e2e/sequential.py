@@ -55,4 +55,5 @@ class SequentialModel:
 
 
 def _entropy(logits: Tensor) -> float:
-    return float(torch.distributions.Categorical(logits=logits).entropy())
+    log_probabilities = logits.log_softmax(dim=0)
+    return -float((log_probabilities.exp() * log_probabilities).sum())

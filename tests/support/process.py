@@ -22,7 +22,12 @@ class ServerProcess:
     """A server on a free port of the loopback interface, ended with the `with` block."""
 
     process: subprocess.Popen[bytes]
-    url: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return f"http://127.0.0.1:{self.port}"
 
     @classmethod
     def start(cls, *arguments: str, env: Mapping[str, str] | None = None) -> Self:
@@ -32,7 +37,7 @@ class ServerProcess:
         process = subprocess.Popen(
             [*command, *arguments, "--port", str(port)], env=None if env is None else dict(env)
         )
-        server = cls(process, f"http://127.0.0.1:{port}")
+        server = cls(process, port)
         try:
             server._wait_until_ready()
         except BaseException:
