@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exeunt.engine import Engine
 from exeunt.engine.bundle.manifest import Manifest
-from tests.engine.golden_manifests import uniter_vcr
+from tests.engine.golden_manifests import uniter_vcr, xvlm_nlvr2
 from tests.support.manifests import fake_bundle, head, manifest, segment, state, tensor
 from tests.support.manifests import single_stream as fake_single_stream
 from tests.support.scripted import Script, ScriptedBackend
@@ -183,6 +183,23 @@ def test_what_is_shared_by_a_group_is_given_to_each_of_its_rows() -> None:
     texts = np.concatenate([inputs["input.input_ids"] for inputs in seen])
     np.testing.assert_array_equal(images, np.repeat(tensors["img_feat"], 4, axis=0))
     np.testing.assert_array_equal(texts, tensors["input_ids"].reshape(8, -1))
+
+
+def test_an_answered_sample_is_let_go_of_without_a_garbage_collection() -> None:
+    contents = xvlm_nlvr2()
+    tensors = random_tensors(contents, 1)
+    with Engine.open(fake_bundle(contents), {"backend": "fake"}) as engine:
+        own = {name: array[0].copy() for name, array in tensors.items()}
+        held = weakref.ref(own["images"])
+        with engine.reserve() as ticket:
+            future = engine.submit_tensors(ticket, own)
+        del own
+        gc.disable()
+        try:
+            assert future.result(timeout=20).depth == 4
+            eventually(lambda: held() is None)
+        finally:
+            gc.enable()
 
 
 def test_cancelled_samples_are_let_go_of_while_others_keep_the_engine_busy() -> None:

@@ -130,12 +130,14 @@ class Worker:
         self._scheduler.add(moved.staying, now_s)
         for unit, found in moved.leaving:
             self._scheduler.add(route(unit, found, self._stats, now_s), now_s)
+        self._in_hand = []
 
     def _batch_failed(self, batch: list[Unit], error: ExeuntError) -> None:
         if isinstance(error, SegmentError):
             self._retry_s = time.monotonic() + RETRY_S
         for unit in batch:
             fail(unit.request, error, self._stats, time.monotonic())
+        self._in_hand = []
 
     def _recover(self) -> None:
         """After a failed segment, run the self-check once a second until it passes."""

@@ -58,6 +58,14 @@ class Request:
         """Whether nobody waits for the answer any more."""
         return self.future.done()
 
+    def let_go(self) -> None:
+        """Drop the units that are through.
+
+        They know their request, and such a circle would keep the tensors of both in memory until
+        the next garbage collection.
+        """
+        self.finished.clear()
+
     def lane_policy(self, lane: LanePlan) -> LanePolicy:
         """Return the rules that this request was admitted under, for a lane."""
         return self.policy.lanes[self.task.spec.name, lane.name]

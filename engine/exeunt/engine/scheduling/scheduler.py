@@ -70,6 +70,7 @@ class Scheduler:
         while queue and rows + queue[0].rows <= self._max_batch_rows:
             unit = queue.popleft()
             if unit.request.abandoned:
+                unit.request.let_go()
                 continue
             batch.append(unit)
             rows += unit.rows

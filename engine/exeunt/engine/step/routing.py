@@ -51,6 +51,7 @@ def route(unit: Unit, found: LaneExit, stats: EngineStats, now_s: float) -> list
 
 def fail(request: Request, error: Exception, stats: EngineStats, now_s: float) -> None:
     """End a request with an error, unless it has ended already."""
+    request.let_go()
     if request.future.fail(error):
         kind = getattr(error, "error_type", "internal")
         stats.request_done(kind, _queue_s(request, now_s), now_s - request.submitted_s)
@@ -105,6 +106,7 @@ def _answer(request: Request, unit: Unit, stats: EngineStats, now_s: float) -> N
         tokens=tuple(unit.tokens),
         token_exit_layers=tuple(found.layer for found in unit.exits) if unit.tokens else (),
     )
+    request.let_go()
     if request.future.resolve(answer):
         stats.request_done("answered", queue_s, total_s)
 
