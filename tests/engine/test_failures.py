@@ -229,6 +229,16 @@ def test_closing_ends_what_is_under_way(engine: Engine, backend: GatedBackend) -
     engine.close()
 
 
+def test_a_callback_may_close_the_engine(
+    engine: Engine, backend: GatedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    pending = submit(engine)
+    pending.add_done_callback(lambda _: engine.close())
+    backend.gate.set()
+    eventually(lambda: not engine.ready)
+    assert not caplog.records  # where concurrent.futures tells what a callback raised
+
+
 def test_a_group_fails_and_ends_as_one() -> None:
     manifest, backend = uniter_nlvr2(), FakeBackend()
     backend.invalid |= {"final"}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 
 from exeunt.engine.errors import EngineStopped, ExeuntError, SegmentError
 from exeunt.engine.lanes.request import Request
@@ -77,7 +77,8 @@ class Worker:
         """Stop the thread after the step it is in; requests that are left fail."""
         self._closing = True
         self._inbox.put(None)
-        self._thread.join(timeout_s)
+        if current_thread() is not self._thread:  # a future's callback may close the engine
+            self._thread.join(timeout_s)
 
     def stopped(self) -> EngineStopped:
         """Return the error for whoever comes too late."""
