@@ -1,9 +1,12 @@
 """`exeunt export`: a checkpoint becomes a bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from exeunt.export.bundle import ExportReport
 
 
 def command(
@@ -60,9 +63,13 @@ def command(
             overwrite=overwrite,
             progress=progress,
         )
+    typer.echo(_summary(report))
+
+
+def _summary(report: "ExportReport") -> str:
     composed, batch = report.parity.composed, report.parity.batch
     alone = "bit for bit" if batch.bit_exact else f"within {batch.max_abs_error:.2g}"
-    typer.echo(
+    return (
         f"{report.out}: {len(report.manifest.segments)} segments,"
         f" {report.size_bytes / 2**20:.1f} MB; within {composed.max_abs_error:.2g} of the whole"
         f" model (tolerance {composed.tolerance:g}); a row in a batch equals the row alone {alone}"
