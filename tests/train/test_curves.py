@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from exeunt.train.demo.curves import (
     CurvePoint,
+    ExitRecord,
     choose_threshold,
     default_thresholds,
     mean_accuracy_over_rho,
@@ -14,7 +15,7 @@ from exeunt.train.demo.curves import (
 )
 
 
-def record(seed=0, depth=4, count=200):
+def record(seed: int = 0, depth: int = 4, count: int = 200) -> ExitRecord:
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 5, size=count)
     # Later exits are right more often, and surer.
@@ -27,7 +28,7 @@ def record(seed=0, depth=4, count=200):
 
 @given(st.floats(0, 2), st.integers(0, 20))
 @settings(max_examples=50, deadline=None)
-def test_a_point_equals_a_loop_over_rows(threshold, seed):
+def test_a_point_equals_a_loop_over_rows(threshold: float, seed: int) -> None:
     found = record(seed, count=30)
     layers, right = [], []
     for row in range(30):
@@ -40,7 +41,7 @@ def test_a_point_equals_a_loop_over_rows(threshold, seed):
     assert point.rho == pytest.approx(np.mean(layers) / 4)
 
 
-def test_entropy_is_that_of_the_distribution():
+def test_entropy_is_that_of_the_distribution() -> None:
     logits = np.array([[[0.0, 1.0, -2.0]], [[1000.0, 0.0, 0.0]]], dtype=np.float32)
     p = np.exp(logits[0, 0]) / np.exp(logits[0, 0]).sum()
     found = record_exits(logits, np.array([1]), ["question/color"])
@@ -48,7 +49,7 @@ def test_entropy_is_that_of_the_distribution():
     assert found.correct[:, 0].tolist() == [True, False]
 
 
-def test_the_chosen_threshold_keeps_its_promise():
+def test_the_chosen_threshold_keeps_its_promise() -> None:
     found = record()
     chosen = choose_threshold(found, 0.02)
     for rows in (None, found.rows("statement/")):
@@ -58,7 +59,7 @@ def test_the_chosen_threshold_keeps_its_promise():
     assert choose_threshold(found, 1.0).rho == found.at(default_thresholds()[-1]).rho
 
 
-def test_two_curves_compare_by_their_mean():
+def test_two_curves_compare_by_their_mean() -> None:
     low = [CurvePoint(0, 0.9, 1.0), CurvePoint(1, 0.5, 0.3)]
     high = [CurvePoint(0, 0.9, 1.0), CurvePoint(1, 0.8, 0.3)]
     assert mean_accuracy_over_rho(low, 0.3, 0.6) == pytest.approx(0.5)

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-torch = pytest.importorskip("torch")
-
-from exeunt.train.demo.losses import (  # noqa: E402
+from exeunt.train.demo.losses import (
     DistillationWeights,
     exit_weights,
     joint_cross_entropy,
@@ -15,13 +15,15 @@ from exeunt.train.demo.losses import (  # noqa: E402
     self_distillation,
 )
 
+Exits = list[list[list[float]]]  # [K, B, C]
 
-def softmax(z):
+
+def softmax(z: list[float]) -> list[float]:
     e = [math.exp(value) for value in z]
     return [value / sum(e) for value in e]
 
 
-def by_hand(logits, tau):
+def by_hand(logits: Exits, tau: float) -> tuple[float, float]:
     """Eq. (9) and (13) summed over the students, in plain floats."""
     teacher = logits[-1]
     divergence = error = 0.0
@@ -38,45 +40,47 @@ def by_hand(logits, tau):
 
 
 @pytest.fixture
-def logits():
+def logits() -> Exits:
     rng = np.random.default_rng(0)
     return [rng.normal(size=(3, 4)).tolist() for _ in range(3)]
 
 
-def tensors(logits):
+def tensors(logits: Exits) -> list[Tensor]:
     return [torch.tensor(z, dtype=torch.float64) for z in logits]
 
 
 @pytest.mark.parametrize("tau", [1.0, 2.0, 4.0])
-def test_self_distillation_is_the_formula(logits, tau):
+def test_self_distillation_is_the_formula(logits: Exits, tau: float) -> None:
     found = self_distillation(tensors(logits), tau)
     assert [float(term) for term in found] == pytest.approx(by_hand(logits, tau), rel=1e-9)
 
 
-def test_distillation_adds_the_modes(logits):
+def test_distillation_adds_the_modes(logits: Exits) -> None:
     weights = DistillationWeights(joint=1.0, text=0.25, image=0.5, tau=2.0)
     modes = [logits, logits[::-1], [logits[1], logits[2], logits[0]]]
     expected = sum(
         weight * sum(by_hand(mode, 2.0))
         for weight, mode in zip((1.0, 0.25, 0.5), modes, strict=True)
     )
-    found = multimodality_self_distillation(*(tensors(mode) for mode in modes), weights)
+    joint, text, image = (tensors(mode) for mode in modes)
+    found = multimodality_self_distillation(joint, text, image, weights)
     assert float(found) == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_teacher_gets_no_gradient(logits):
+def test_the_teacher_gets_no_gradient(logits: Exits) -> None:
     exits = [z.requires_grad_() for z in tensors(logits)]
-    sum(self_distillation(exits, 2.0)).backward()
+    divergence, error = self_distillation(exits, 2.0)
+    (divergence + error).backward()
     assert exits[-1].grad is None
     assert all(z.grad is not None and z.grad.abs().sum() > 0 for z in exits[:-1])
 
 
-def test_an_exit_equal_to_the_teacher_costs_nothing(logits):
+def test_an_exit_equal_to_the_teacher_costs_nothing(logits: Exits) -> None:
     same = tensors([logits[0]] * 3)
     assert [float(term) for term in self_distillation(same, 2.0)] == pytest.approx([0.0, 0.0])
 
 
-def test_joint_cross_entropy_is_the_formula(logits):
+def test_joint_cross_entropy_is_the_formula(logits: Exits) -> None:
     label = [2, 0, 3]
     weights = exit_weights(3, 1.0)
     expected = -sum(
@@ -88,6 +92,6 @@ def test_joint_cross_entropy_is_the_formula(logits):
     assert float(found) == pytest.approx(expected, rel=1e-9)
 
 
-def test_exit_weights_grow_and_have_mean_one():
+def test_exit_weights_grow_and_have_mean_one() -> None:
     assert exit_weights(4, 0.0) == [1.0] * 4
     assert exit_weights(3, 1.0) == pytest.approx([0.5, 1.0, 1.5])
