@@ -16,7 +16,7 @@ PIP := -m pip --disable-pip-version-check --quiet install --constraint constrain
 .PHONY: help serve test check format lint types pytest install-dev venv-package test-packages clean
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.installed  ## install what serving needs and serve the embedded bundle
 	$(VENV)/bin/exeunt serve $(BUNDLE) --host $(HOST) --port $(PORT)
