@@ -17,6 +17,7 @@ from exeunt.engine import InputLimits
 from exeunt.engine.bundle.inputs import ImageSpec
 from exeunt.engine.errors import ImageError
 from exeunt.engine.inputs import ImageProcessor, decode_image
+from exeunt.engine.inputs.image import checked_image
 
 LIMITS = InputLimits()
 PIXELS = np.random.default_rng(3).integers(0, 256, (12, 10, 3)).astype(np.uint8)
@@ -232,3 +233,49 @@ def test_pixels_are_scaled_and_normalised() -> None:
 
 def test_the_size_is_height_then_width() -> None:
     assert ImageProcessor(ImageSpec(size=(6, 9)))(PICTURE).shape == (3, 6, 9)
+
+
+def _repeated(part: bytes, times: int) -> bytes:
+    """Return a JPEG with a part repeated before its end."""
+    whole = saved(PICTURE, "JPEG", progressive=True)
+    return whole[:2] + part * times + whole[2:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _repeated(b"\xff\xe1\x00\x0cExif\0\0AAAA", 5000),
+        saved(PICTURE, "JPEG", progressive=True)[:-2]
+        + b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x00\x00" * 100,
+    ],
+    ids=["segments", "scans"],
+)
+def test_a_jpeg_that_costs_minutes_is_refused_at_once(content: bytes) -> None:
+    with pytest.raises(ImageError, match="scans"):
+        decode_image(content, LIMITS)
+
+
+def test_a_jpeg_is_judged_by_its_first_picture_alone() -> None:
+    whole = saved(PICTURE, "JPEG", progressive=True, icc_profile=bytes(300_000))
+    assert decode_image(whole + b"\xff\xda" * 10_000, LIMITS).size == PICTURE.size
+
+
+def _closed() -> Image.Image:
+    image = PICTURE.copy()
+    image.close()
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "word"),
+    [
+        (Image.new("RGB", (0, 5)), "0 x 5 pixels"),
+        (Image.new("CMYK", (5, 5)), "CMYK"),
+        (Image.new("L", (LIMITS.max_image_side + 1, 1)), "scale it down"),
+        (Image.open(io.BytesIO(saved(PICTURE)[:200])), "truncated"),
+        (_closed(), "closed"),
+    ],
+)
+def test_a_pil_image_is_held_to_the_same_rules(image: Image.Image, word: str) -> None:
+    with pytest.raises(ImageError, match=word):
+        checked_image(image, LIMITS)

@@ -1,6 +1,7 @@
 """Images: decoding under caps, and the settings of the model applied."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +9,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from exeunt.engine.bundle.inputs import ImageSpec
 from exeunt.engine.errors import ImageError
+from exeunt.engine.inputs.jpeg import check_jpeg
 from exeunt.engine.inputs.limits import InputLimits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_JPEG = b"\xff\xd8"
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -41,8 +44,19 @@ def decode_image(content: bytes, limits: InputLimits) -> Image.Image:
             f"the image has {len(content)} bytes, at most {limits.max_image_bytes} are taken:"
             " send a smaller file"
         )
+    if content.startswith(_JPEG):
+        check_jpeg(content)
+    return _readable(lambda: Image.open(io.BytesIO(content), formats=FORMATS), limits)
+
+
+def checked_image(image: Image.Image, limits: InputLimits) -> Image.Image:
+    """Return a PIL image in 8-bit RGB, upright; see `decode_image`, whose caps it is held to."""
+    return _readable(lambda: image, limits)
+
+
+def _readable(open_image: Callable[[], Image.Image], limits: InputLimits) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = open_image()
         _check_header(image, limits)
         image.load()
         return to_rgb(image)
