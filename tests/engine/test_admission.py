@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -175,3 +176,10 @@ def test_a_sample_reserves_its_rows() -> None:
         with pytest.raises(QueueFull, match="8 rows were asked for at once"):
             engine.run(random_tensors(manifest, 4))
         assert len(engine.run(random_tensors(manifest, 3))) == 3
+
+
+@pytest.mark.parametrize("rows", [float("nan"), 1.5, "2"])
+def test_places_are_whole_numbers(engine: Engine, rows: Any) -> None:
+    with pytest.raises(InputError, match="whole number"):
+        engine.reserve(rows)
+    assert engine.queued_rows == 0

@@ -1,5 +1,6 @@
 """Admission: a place is reserved before anything costly is done for a request."""
 
+from operator import index
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -27,9 +28,13 @@ class Admission:
         """Return a ticket for `rows` rows.
 
         Raises:
-            InputError: `rows` is below 1.
+            InputError: `rows` is no whole number from 1 on.
             QueueFull: fewer places than that are left.
         """
+        try:
+            rows = index(rows)
+        except TypeError:
+            raise InputError(f"{rows!r} rows were asked for: reserve a whole number") from None
         if rows < 1:
             raise InputError(f"{rows} rows were asked for: reserve at least 1")
         with self._lock:

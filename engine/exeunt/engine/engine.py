@@ -179,8 +179,8 @@ class Engine:
         Raises:
             InputError: the sample cannot be used; the ticket is untouched.
         """
-        task = self._task(sample.get("task"))
-        return self._enqueue(ticket, task, self._prepare(sample), exit_policy)
+        tensors = self._prepare(sample)
+        return self._enqueue(ticket, self._task(sample.get("task")), tensors, exit_policy)
 
     def submit_tensors(
         self,
@@ -283,11 +283,11 @@ class Engine:
         tasks = self._plan.tasks
         if name is None and len(tasks) == 1:
             return next(iter(tasks.values()))
-        if name not in tasks:
+        if not isinstance(name, str) or name not in tasks:
             raise InputError(
-                f"task {name!r} is not one of the bundle's: name one of {sorted(tasks)}"
+                f"task {str(name)[:80]!r} is not one of the bundle's: name one of {sorted(tasks)}"
             )
-        return tasks[str(name)]
+        return tasks[name]
 
     def _recommended(self) -> ExitPolicy:
         own = self.bundle.manifest.exit_policy

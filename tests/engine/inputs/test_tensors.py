@@ -112,7 +112,7 @@ def test_a_number_for_each_sample_keeps_its_shape() -> None:
     assert alone.tokens == answers[1].tokens
 
 
-SAMPLES: dict[str, tuple[dict[str, object], type[InputError], str]] = {
+SAMPLES: dict[str, tuple[Any, type[InputError], str]] = {
     "no text": ({"image": b""}, InputError, r"lacks \['text'\]"),
     "no image": ({"text": "cat"}, InputError, r"lacks \['image'\]"),
     "nothing": ({}, InputError, "lacks"),
@@ -121,6 +121,13 @@ SAMPLES: dict[str, tuple[dict[str, object], type[InputError], str]] = {
     "images": ({"text": "cat", "images": [b""]}, InputError, "images"),
     "an image as text": ({"text": "cat", "image": "data:"}, ImageError, "type str"),
     "an empty image": ({"text": "cat", "image": b""}, ImageError, "empty"),
+    "keys of two kinds": ({"text": "cat", "image": b"", 1: 2, "x": 3}, InputError, "'1', 'x'"),
+    "no mapping": ("cat", InputError, "found a str"),
+    "a task that is no text": (
+        {"text": "cat", "image": Image.new("RGB", (8, 8)), "task": ["answer"]},
+        InputError,
+        "'answer'",
+    ),
     "a task that is not there": (
         {"text": "cat", "image": Image.new("RGB", (8, 8)), "task": "caption"},
         InputError,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from exeunt.engine.bundle.reader import Bundle
 from exeunt.engine.errors import ImageError, InputError
-from exeunt.engine.inputs.image import ImageProcessor, decode_image, to_rgb
+from exeunt.engine.inputs.image import ImageProcessor, checked_image, decode_image
 from exeunt.engine.inputs.limits import InputLimits
 from exeunt.engine.inputs.text import TextProcessor
 
@@ -58,12 +58,14 @@ class SamplePreparer:
             InputError: a key is missing, unknown or of the wrong kind.
             ImageError, TextError: the image or the text cannot be used.
         """
+        if not isinstance(sample, Mapping):
+            raise InputError(f"a sample is a mapping, found a {type(sample).__name__}")
         if self._unfilled:
             raise InputError(
                 f"this bundle takes raw tensors only: nothing in its manifest makes"
                 f" {self._unfilled} from an image or a text; use `Engine.run`"
             )
-        given = {key for key, value in sample.items() if value is not None and key != "task"}
+        given = {str(key) for key, value in sample.items() if value is not None and key != "task"}
         if unknown := sorted(given - set(self._takes)):
             raise InputError(f"the sample has {unknown}, this model takes {self._takes}")
         if missing := sorted(set(self._takes) - given):
@@ -88,7 +90,7 @@ class SamplePreparer:
 
     def _decode(self, image: object) -> Image.Image:
         if isinstance(image, Image.Image):
-            return to_rgb(image)
+            return checked_image(image, self._limits)
         if isinstance(image, bytes | bytearray | memoryview):
             return decode_image(bytes(image), self._limits)
         raise ImageError(
