@@ -89,6 +89,16 @@ def test_two_engines_serve_beside_each_other() -> None:
         assert other.run(random_tensors(second, 1))[0].depth == 5
 
 
+def test_a_configuration_is_a_mapping() -> None:
+    with pytest.raises(ConfigError, match="at top"):
+        Engine.open(fake_bundle(single_stream()), "threads")  # type: ignore[arg-type]
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(BundleError, match="name too long"):
+        Engine.open("x" * 300)
+
+
 def test_a_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="gone"):
         Engine.open(tmp_path / "gone", {"backend": "fake"})

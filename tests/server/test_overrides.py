@@ -68,6 +68,13 @@ async def test_a_wrong_override(override: dict[str, Any], error_type: str, tmp_p
         assert (await _ask(served)).status_code == 200
 
 
+async def test_a_wrong_override_says_what_is_wrong(tmp_path: Path) -> None:
+    async with serving(tmp_path, server={"overrides": ALL}) as served:
+        response = await _ask(served, criterion="never", threshold=1.0)
+        said = "the override does not work: `never` takes no threshold: remove it"
+        assert response.json()["error"] == said
+
+
 async def test_criteria_and_thresholds_are_allowed_apart(tmp_path: Path) -> None:
     async with serving(tmp_path, server={"overrides": {"criteria": ["never"]}}) as served:
         assert (await _ask(served, criterion="never")).status_code == 200

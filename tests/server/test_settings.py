@@ -83,6 +83,10 @@ def test_the_environment_wins_over_the_file_and_flags_over_both(
         ("engine: {limits: {max_text_chars: 3}}", "set `limits` at the top level"),
         ("exit_policy: {tasks: {default: {joint: {any: [{criterion: entropy}]}}}}", "threshold"),
         ("limits: 3", "limits"),
+        (
+            "exit_policy: {tasks: {default: {x: {any: [{criterion: margin, threshold: .nan}]}}}}",
+            "any.0.threshold: Input should be a finite number",
+        ),
         ("- a list", "must be a mapping"),
         ("a: [", "not valid YAML"),
         ("log: {level: loud}", "log.level"),
@@ -93,7 +97,7 @@ def test_a_wrong_file_names_its_key(text: str, says: str, tmp_path: Path) -> Non
         load_settings(_file(tmp_path, text))
     assert says in str(caught.value)
     assert "exeunt.yaml" in str(caught.value)
-    assert "pydantic" not in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("pydantic", "function-", "Value error"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from exeunt.engine.bundle.tensors import Frozen
 from exeunt.engine.errors import ConfigError
 from exeunt.engine.exit_policy.format import ExitPolicy
 from exeunt.engine.inputs.limits import InputLimits
+from exeunt.engine.validation import first_problem
 
 
 class EngineConfig(Frozen):
@@ -48,8 +49,9 @@ def engine_config(config: "EngineConfig | Mapping[str, object] | None") -> Engin
     if isinstance(config, EngineConfig):
         return config
     try:
-        return EngineConfig.model_validate(dict(config or {}))
+        return EngineConfig.model_validate(
+            dict(config) if isinstance(config, Mapping) else config or {}
+        )
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"engine configuration, at {key or 'top'}: {first['msg']}") from None
+        key, what = first_problem(error)
+        raise ConfigError(f"engine configuration, at {key or 'top'}: {what}") from None

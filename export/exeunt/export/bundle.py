@@ -13,6 +13,7 @@ from exeunt.engine.bundle.manifest import FORMAT, Manifest, SegmentSpec
 from exeunt.engine.bundle.reader import MANIFEST_FILE, Bundle, file_sha256
 from exeunt.engine.config import EngineConfig
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, load_exit_policy
+from exeunt.engine.validation import first_problem
 from exeunt.export.bundle_writer import check_out, staged
 from exeunt.export.errors import ExportError
 from exeunt.export.families.registry import find_family
@@ -136,10 +137,9 @@ def _draft(plan: BundlePlan, name: str | None, policy: ExitPolicy | None) -> Man
     try:
         manifest = Manifest(**content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its top"
+        where, what = first_problem(error)
         raise ExportError(
-            f"the bundle's manifest would not be valid at {where}: {first['msg']}"
+            f"the bundle's manifest would not be valid at {where or 'its top'}: {what}"
         ) from None
     if policy is not None:
         compile_policy(policy, manifest)

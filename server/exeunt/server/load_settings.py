@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from exeunt.engine.errors import ConfigError
+from exeunt.engine.validation import dotted, plain
 from exeunt.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
 MAX_FILE_BYTES = 1 << 20
@@ -99,16 +100,16 @@ def _merged(under: Values, over: Values) -> Values:
 
 def _message(error: ValidationError, file: str | Path | None, in_env: Values) -> str:
     first = error.errors(include_url=False)[0]
-    loc = [str(part) for part in first["loc"]]
+    key = dotted(first["loc"]) or "top level"
+    loc = key.split(".")
     where = "environment" if _holds(in_env, loc) else str(file or "settings")
-    key = ".".join(loc) or "top level"
-    if _holds(in_env, loc) and loc:
+    if _holds(in_env, loc):
         key = f"{ENV_PREFIX}{ENV_DELIMITER.join(loc).upper()}"
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}: check its spelling, or remove it"
     found = first["input"]
     shown = f"; found {found!r}" if isinstance(found, str | int | float | bool) else ""
-    return f"{where}: {key}: {first['msg']}{shown}"
+    return f"{where}: {key}: {plain(first['msg'])}{shown}"
 
 
 def _holds(values: Values, loc: list[str]) -> bool:
@@ -117,4 +118,4 @@ def _holds(values: Values, loc: list[str]) -> bool:
         if not isinstance(place, dict) or part not in place:
             return False
         place = place[part]
-    return bool(loc)
+    return True

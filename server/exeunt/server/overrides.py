@@ -2,10 +2,11 @@
 
 from threading import Lock
 
+from pydantic import ValidationError
+
 from exeunt.engine import Engine
-from exeunt.engine.errors import ExitPolicyError
 from exeunt.engine.exit_policy import CompiledPolicy, ExitPolicy, LaneRules
-from exeunt.engine.exit_policy.load import parse_exit_policy
+from exeunt.engine.validation import first_problem
 from exeunt.server.errors import InvalidRequest, OverrideRefused
 from exeunt.server.samples import Sample
 from exeunt.server.settings import OverrideSettings
@@ -94,8 +95,7 @@ class Overrides:
         if sample.threshold is not None:
             rule["threshold"] = sample.threshold
         try:
-            policy = parse_exit_policy({"tasks": {"default": {"lane": {"any": [rule]}}}}, "")
-        except ExitPolicyError as error:
-            problem = str(error).rpartition(": ")[2]
+            return LaneRules.model_validate({"any": [rule]})
+        except ValidationError as error:
+            _, problem = first_problem(error)
             raise InvalidRequest(f"the override does not work: {problem}") from None
-        return policy.tasks["default"]["lane"]

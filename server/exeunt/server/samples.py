@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exeunt.engine.errors import ImageError, InputError
 from exeunt.engine.exit_policy.format import Criteria
+from exeunt.engine.validation import dotted
 from exeunt.server.errors import InvalidRequest, MalformedBody
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -144,18 +145,13 @@ def named(place: int, count: int) -> Iterator[None]:
 def _first_problem(error: ValidationError) -> str:
     """Name the field and what was expected; never what was found, which is content."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
+    key = dotted(first["loc"])
     if first["type"] == "extra_forbidden":
         known = ", ".join(SampleBody.model_fields)
         return f"unknown field {key[:80]!r}: expected some of {known}"
     if first["type"] == "finite_number":
         return f"field {key!r} is not a finite number: send one"
     return f"field {key!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-
-
-def _is_branch(part: object) -> bool:
-    """Whether a part of an error's place is pydantic's name for one side of a union."""
-    return isinstance(part, str) and (part.startswith(("list[", "function-")) or part == "float")
 
 
 def _kind(value: object) -> str:

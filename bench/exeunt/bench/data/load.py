@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exeunt.engine.errors import ConfigError, ImageError
 from exeunt.engine.inputs import InputLimits, decode_image
+from exeunt.engine.validation import first_problem
 
 SPLITS = {"demo": "test", "demo-calibration": "calibration"}
 EXTRA = "pip install 'exeunt[bench]'"
@@ -97,9 +98,8 @@ def _read_jsonl(path: Path) -> list[FileSample]:
             fields = _Line.model_validate_json(line)
             image = decode_image((path.parent / fields.image).read_bytes(), limits)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "the line"
-            raise ConfigError(f"{path}, line {number}, {key}: {first['msg']}") from None
+            key, what = first_problem(error)
+            raise ConfigError(f"{path}, line {number}, {key or 'the line'}: {what}") from None
         except (OSError, ImageError) as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
         samples.append(FileSample(image, fields.text, fields.label, fields.kind))

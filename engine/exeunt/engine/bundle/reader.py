@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from exeunt.engine.bundle.manifest import FORMAT, Manifest
 from exeunt.engine.errors import BundleError
+from exeunt.engine.validation import first_problem
 
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
@@ -37,7 +38,15 @@ class Bundle:
         Raises:
             BundleError: names the file that is missing, damaged or of a newer format, and the mend.
         """
-        path = Path(root)
+        try:
+            return cls._open(Path(root), verify)
+        except OSError as error:
+            raise BundleError(
+                f"cannot read {error.filename} ({error.strerror}): mend its name or permissions"
+            ) from None
+
+    @classmethod
+    def _open(cls, path: Path, verify: bool) -> "Bundle":
         manifest = _read_manifest(path)
         listed = {segment.file: segment.sha256 for segment in manifest.segments.values()}
         listed |= manifest.files
@@ -86,10 +95,9 @@ def _read_manifest(root: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        where, what = first_problem(error)
         raise BundleError(
-            f"{file} is not valid at {where}: {first['msg']}; export the bundle again"
+            f"{file} is not valid at {where or 'the manifest'}: {what}; export the bundle again"
         ) from None
 
 

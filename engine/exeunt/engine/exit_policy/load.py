@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from exeunt.engine.errors import ExitPolicyError
 from exeunt.engine.exit_policy.format import ExitPolicy
+from exeunt.engine.validation import first_problem
 
 MAX_POLICY_BYTES = 1 << 20
 
@@ -47,8 +48,5 @@ def parse_exit_policy(content: object, where: str) -> ExitPolicy:
     try:
         return ExitPolicy.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ExitPolicyError(
-            f"exit policy of {where}, at {key or 'top'}: {first['msg']}"
-        ) from None
+        key, what = first_problem(error)
+        raise ExitPolicyError(f"exit policy of {where}, at {key or 'top'}: {what}") from None

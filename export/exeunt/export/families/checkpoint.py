@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from exeunt.engine.validation import first_problem
 from exeunt.export.errors import ExportError
 
 WEIGHTS_FILE = "model.safetensors"
@@ -58,6 +59,5 @@ def read_weights(source: Path) -> dict[str, Tensor]:
 
 def invalid(file: Path, error: ValidationError) -> ExportError:
     """Return the error that names the first wrong key of a checkpoint's file."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "its top"
-    return ExportError(f"{file} is not valid at {where}: {first['msg']}")
+    where, what = first_problem(error)
+    return ExportError(f"{file} is not valid at {where or 'its top'}: {what}")

@@ -52,6 +52,7 @@ def read_parity(bundle: "Bundle") -> "ParityReport | None":
     from pydantic import ValidationError
 
     from exeunt.engine.errors import BundleError
+    from exeunt.engine.validation import first_problem
     from exeunt.export.parity.report import PARITY_FILE, ParityReport
 
     if PARITY_FILE not in bundle.manifest.files:
@@ -60,10 +61,9 @@ def read_parity(bundle: "Bundle") -> "ParityReport | None":
     try:
         return ParityReport.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its top"
+        where, what = first_problem(error)
         raise BundleError(
-            f"{file} is not valid at {where}: {first['msg']}; export the bundle again"
+            f"{file} is not valid at {where or 'its top'}: {what}; export the bundle again"
         ) from None
 
 
