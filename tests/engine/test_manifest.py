@@ -186,6 +186,23 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an absolute file": (lambda p: p["segments"]["embed"].update(file="/etc/passwd"), "file"),
     "a checksum that is none": (lambda p: p["segments"]["embed"].update(sha256="12"), "sha256"),
     "a size of 0": (lambda p: p["tensors"].update(x=tensor("int64", 0)), "tensors.x.shape"),
+    "a label twice": (
+        lambda p: p["tasks"][0].update(labels=["no", "yes", "no"]),
+        r"label names \['no'\] are used twice",
+    ),
+    "pixels that the tensor does not hold": (
+        lambda p: p.update(inputs={"image": {"size": [8, 16]}}),
+        r"makes \[8, 16\] pixels, but the tensor 'pixel_values' has the shape \[3, 8, 8\]",
+    ),
+    "no pixels": (lambda p: p.update(inputs={"image": {"size": [0, 8]}}), "inputs.image.size"),
+    "a deviation of 0": (
+        lambda p: p.update(inputs={"image": {"size": [8, 8], "std": [0, 1, 1]}}),
+        "inputs.image.std",
+    ),
+    "a mean that is no number": (
+        lambda p: p.update(inputs={"image": {"size": [8, 8], "mean": [float("nan"), 0, 0]}}),
+        "inputs.image.mean",
+    ),
     "an unknown dtype": (lambda p: p["tensors"].update(x=tensor("float8")), "tensors.x.dtype"),
 }
 

@@ -21,6 +21,7 @@ def check(manifest: "Manifest") -> None:
     _unique("task", [task.name for task in manifest.tasks])
     for task in manifest.tasks:
         _check_task(manifest, task.name, task.lane, len(task.labels))
+        _unique(f"task {task.name!r}: label", list(task.labels))
     lane_order(manifest)
     for lane in manifest.lanes:
         _check_lane(manifest, lane)
@@ -144,5 +145,12 @@ def _check_inputs(manifest: "Manifest") -> None:
         made += [inputs.text.types] if inputs.text.types else []
     if missing := [name for name in made if name not in manifest.tensors]:
         raise ValueError(f"`inputs` fills the tensors {missing}, which `tensors` does not declare")
+    if inputs.image and (shape := manifest.tensors[inputs.image.tensor].shape)[-2:] != (
+        size := inputs.image.size
+    ):
+        raise ValueError(
+            f"`inputs.image` makes {list(size)} pixels, but the tensor {inputs.image.tensor!r} has"
+            f" the shape {list(shape)}: let both end alike"
+        )
     if inputs.text and inputs.text.tokenizer not in manifest.files:
         raise ValueError(f"`inputs.text` names {inputs.text.tokenizer!r}, which `files` lacks")

@@ -1,10 +1,13 @@
 """How an image and a text become raw tensors: the settings that travel with a bundle."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from exeunt.engine.bundle.tensors import Frozen, Name
+
+Pixels = Annotated[int, Field(ge=1)]
+Deviation = Annotated[float, Field(gt=0)]
 
 
 class ImageSpec(Frozen):
@@ -15,11 +18,11 @@ class ImageSpec(Frozen):
     """
 
     tensor: Name = "pixel_values"
-    size: tuple[int, int]
+    size: tuple[Pixels, Pixels]
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[Deviation, Deviation, Deviation] = (1.0, 1.0, 1.0)
     count: int = Field(default=1, ge=1, le=16)
 
 
@@ -37,7 +40,7 @@ class TextSpec(Frozen):
     types: Name | None = None
     max_tokens: int = Field(ge=1, le=8192)
     pad_to_multiple: int = Field(default=8, ge=1)
-    pad_id: int = Field(default=0, ge=0)
+    pad_id: int = Field(default=0, ge=0, lt=2**31)
 
 
 class RegionsSpec(Frozen):

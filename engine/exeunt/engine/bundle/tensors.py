@@ -13,9 +13,9 @@ RESERVED = frozenset({"input", "head", "loop"})
 
 
 class Frozen(BaseModel):
-    """A validated, immutable record that refuses unknown keys."""
+    """A validated, immutable record that refuses unknown keys and NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TensorSpec(Frozen):
