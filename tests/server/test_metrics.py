@@ -51,6 +51,12 @@ async def test_exits_are_counted_once_an_answer(served: Served) -> None:
     assert by_layer == layers
 
 
+async def test_every_exit_is_there_before_the_first_request(served: Served) -> None:
+    exits = await _samples(served, "exeunt_exits_total")
+    possible = [("entropy", layer) for layer in range(1, 7)] + [("depth", 6)]
+    assert exits == {(name, "joint", str(layer), "single"): 0 for name, layer in possible}
+
+
 async def test_the_exit_histogram_has_an_edge_for_every_layer(served: Served) -> None:
     await served.ask()
     buckets = await _samples(served, "exeunt_exit_layer_bucket")

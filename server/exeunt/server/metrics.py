@@ -69,7 +69,9 @@ class ServerCollector(Collector):
 
 def _exits(engine: Engine) -> Iterator[Metric]:
     model = engine.manifest.name
-    counted = dict(engine.stats.exits)  # one step, so that the engine's thread cannot interfere
+    # A copy in one step, so that the engine's thread cannot interfere. Zeros first: Prometheus sees
+    # no increase in a series that begins with its first exits.
+    counted = dict.fromkeys(_possible_exits(engine), 0) | dict(engine.stats.exits)
     exits = CounterMetricFamily(
         "exeunt_exits",
         "Rows (in a decoder tokens) that left a lane after a layer, by what decided.",
@@ -107,6 +109,15 @@ def _exits(engine: Engine) -> Iterator[Metric]:
         for lane in engine.manifest.lanes:
             family.add_metric([model, lane.name], values[lane.name])
         yield family
+
+
+def _possible_exits(engine: Engine) -> Iterator[tuple[str, int, str]]:
+    """Yield lane, layer and criterion of every exit that the policy in force can lead to."""
+    for (_, lane), policy in engine.compile(engine.policy).lanes.items():
+        depth = engine.manifest.lane(lane).depth
+        yield lane, depth, "depth"
+        for rule in policy.rules:
+            yield from ((lane, layer, rule.name) for layer in range(rule.min_layer, depth + 1))
 
 
 def _times(engine: Engine) -> Iterator[Metric]:
