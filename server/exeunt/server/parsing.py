@@ -49,15 +49,13 @@ def parse_body(body: bytes, kind: str, content_type: str, max_samples: int) -> P
     """
     if not body:
         raise MalformedBody("the body is empty: send an image and a text, as JSON or as a form")
-    fields = _json_samples(body) if kind == JSON else _form_samples(body, content_type)
+    fields = (
+        _json_samples(body, max_samples)
+        if kind == JSON
+        else _form_samples(body, content_type, max_samples)
+    )
     many = isinstance(fields, list)
     entries = fields if isinstance(fields, list) else [fields]
-    if not entries:
-        raise InvalidRequest("the list of samples is empty: send at least one")
-    if len(entries) > max_samples:
-        raise InvalidRequest(
-            f"{len(entries)} samples in one request, at most {max_samples} are taken: send fewer"
-        )
     samples = []
     for place, (values, image, images) in enumerate(entries):
         with named(place, len(entries)):
@@ -68,7 +66,17 @@ def parse_body(body: bytes, kind: str, content_type: str, max_samples: int) -> P
 _Entry = tuple[object, bytes | None, list[bytes] | None]
 
 
-def _json_samples(body: bytes) -> "_Entry | list[_Entry]":
+def _check_count(samples: int, max_samples: int) -> None:
+    """Refuse too many samples before anything is made of them."""
+    if samples == 0:
+        raise InvalidRequest("the list of samples is empty: send at least one")
+    if samples > max_samples:
+        raise InvalidRequest(
+            f"{samples} samples in one request, at most {max_samples} are taken: send fewer"
+        )
+
+
+def _json_samples(body: bytes, max_samples: int) -> "_Entry | list[_Entry]":
     content = _decode_json(body)
     if isinstance(content, dict) and "samples" in content:
         if others := sorted(set(content) - {"samples"}):
@@ -79,6 +87,7 @@ def _json_samples(body: bytes) -> "_Entry | list[_Entry]":
         if not isinstance(content, list):
             raise InvalidRequest("`samples` must be a list")
     if isinstance(content, list):
+        _check_count(len(content), max_samples)
         return [(entry, None, None) for entry in content]
     return content, None, None
 
@@ -100,7 +109,7 @@ def _no_constant(name: str) -> NoReturn:
     raise MalformedBody(f"the body holds {name}, which is not JSON: send a finite number")
 
 
-def _form_samples(body: bytes, content_type: str) -> "_Entry | list[_Entry]":
+def _form_samples(body: bytes, content_type: str, max_samples: int) -> "_Entry | list[_Entry]":
     """Read a form; a field that is repeated n times makes n samples (`images` makes one)."""
     fields: dict[str, list[Part]] = {}
     for part in parse_multipart(body, content_type):
@@ -114,6 +123,7 @@ def _form_samples(body: bytes, content_type: str) -> "_Entry | list[_Entry]":
         )
     if "images" in fields and count > 1:
         raise InvalidRequest("a form with `images` is one sample: send a JSON list for several")
+    _check_count(count, max_samples)
     entries = [_form_sample(fields, place) for place in range(count)]
     return entries if count > 1 else entries[0]
 
