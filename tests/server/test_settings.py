@@ -89,6 +89,8 @@ def test_the_environment_wins_over_the_file_and_flags_over_both(
         ),
         ("- a list", "must be a mapping"),
         ("a: [", "not valid YAML"),
+        ("server: {port: 1}\nserver: {host: x}", "the keys ['server'] are there twice"),
+        ("server: {port: 1, port: 2}", "the keys ['port'] are there twice"),
         ("log: {level: loud}", "log.level"),
     ],
 )

@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from exeunt.engine.errors import ConfigError
 from exeunt.engine.validation import dotted, plain
+from exeunt.engine.yaml_file import read_yaml
 from exeunt.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
-
-MAX_FILE_BYTES = 1 << 20
 
 Values = dict[str, Any]
 
@@ -41,14 +39,7 @@ def load_settings(
 
 
 def _read_file(path: Path) -> Values:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"{path} is over {MAX_FILE_BYTES} bytes: no configuration is")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    content = read_yaml(path, "configuration")
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from exeunt.engine.errors import ExitPolicyError
 from exeunt.engine.exit_policy.format import ExitPolicy
 from exeunt.engine.validation import first_problem
-
-MAX_POLICY_BYTES = 1 << 20
+from exeunt.engine.yaml_file import read_yaml
 
 
 def never(version: int = 1) -> ExitPolicy:
@@ -26,14 +24,7 @@ def load_exit_policy(source: str | Path) -> ExitPolicy:
     if str(source) == "never":
         return never()
     path = Path(source)
-    try:
-        if path.stat().st_size > MAX_POLICY_BYTES:
-            raise ExitPolicyError(f"{path} is over {MAX_POLICY_BYTES} bytes: no exit policy is")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ExitPolicyError(f"cannot read the exit policy {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ExitPolicyError(f"{path} is not valid YAML: {error}") from None
+    content = read_yaml(path, "exit policy", ExitPolicyError)
     if not isinstance(content, dict) or set(content) != {"exit_policy"}:
         raise ExitPolicyError(f"{path} must have the one key `exit_policy` at its top")
     return parse_exit_policy(content["exit_policy"], str(path))
