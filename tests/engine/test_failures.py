@@ -278,3 +278,17 @@ def test_a_cancelled_sample_takes_no_further_step(engine: Engine, backend: Gated
     rows = [sum(backend.rows_by_call(f"layer.0{layer}")) for layer in range(1, 5)]
     assert rows[1:] == [1, 1, 1], "at most the step that was under way"
     eventually(lambda: engine.waiting_rows() == {})
+
+
+def test_a_library_does_not_log_what_it_raises(capfd: pytest.CaptureFixture[str]) -> None:
+    with Engine.open() as engine:
+        specs = engine.manifest.tensors
+        tensors = {
+            name: np.full(
+                (1, *(size if isinstance(size, int) else 8 for size in spec.shape)), 99_999
+            ).astype(spec.dtype)
+            for name, spec in specs.items()
+        }
+        with pytest.raises(SegmentError):
+            engine.run(tensors)
+    assert capfd.readouterr().err == ""

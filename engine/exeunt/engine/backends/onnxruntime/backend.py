@@ -43,7 +43,7 @@ class OnnxRuntimeBackend:
         options = self._library.SessionOptions()
         options.use_per_session_threads = False
         options.add_session_config_entry("session.use_env_allocators", "1")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, and logged once, by us
         self._options = options
         self._segments: dict[str, LoadedSegment] = {}
 
