@@ -14,7 +14,6 @@ from exeunt.engine.inputs.limits import InputLimits
 from exeunt.engine.inputs.text import TextProcessor
 
 Array = NDArray[Any]
-KEYS = ("image", "images", "text", "choices", "regions", "task")
 
 
 class SamplePreparer:

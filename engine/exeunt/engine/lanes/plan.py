@@ -99,11 +99,6 @@ class Plan:
         """Rows that a sample has at most in one lane."""
         return max(lane.spec.rows for lane in self.lanes)
 
-    @property
-    def largest_unit(self) -> int:
-        """Rows of the largest group."""
-        return max(lane.unit_rows for lane in self.lanes)
-
 
 def build_plan(manifest: Manifest, load: Load) -> Plan:
     """Return the manifest's lanes in order, each segment loaded once by `load`.
