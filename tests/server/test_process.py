@@ -120,6 +120,17 @@ async def test_a_body_of_50_megabytes_is_refused_over_a_socket() -> None:
                 assert good.status_code == 200
 
 
+def test_an_endless_header_ends_its_connection_alone() -> None:
+    with ServerProcess.start(env=_environment(EXEUNT__SERVER__SHUTDOWN_GRACE_S="0")) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+            with pytest.raises(ConnectionError):
+                connection.sendall(b"a" * 2**26)
+        with httpx.Client(base_url=server.url) as client:
+            for _ in range(20):  # a connection that is kept may send many heads
+                assert client.get("/healthz", headers={"X": "a" * 100_000}).status_code == 200
+
+
 def encoded_sample() -> tuple[str, bytes]:
     from PIL import Image
 

@@ -14,6 +14,7 @@ from exeunt.engine import Engine
 from exeunt.engine.errors import ConfigError
 from exeunt.server.app import create_app
 from exeunt.server.logs import configure_logs
+from exeunt.server.protocol import BoundedHttp
 from exeunt.server.service import Service
 from exeunt.server.settings import Settings
 
@@ -43,6 +44,7 @@ def run(settings: Settings) -> None:
     service = Service()
     config = uvicorn.Config(
         create_app(service, settings.server),
+        http=BoundedHttp,
         log_config=None,
         access_log=False,
         lifespan="off",
