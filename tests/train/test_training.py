@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from exeunt.engine import load_exit_policy
 from exeunt.export.families.demo import load_checkpoint
 from exeunt.train.demo import recipe as recipe_module
 from exeunt.train.demo.data import load_split
@@ -122,10 +123,13 @@ def test_train_demo_writes_a_checkpoint_directory(
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written >= {
         *("config.json", "labels.json", "preprocessor.json", "tokenizer.json"),
-        *("model.safetensors", "curves.json", "training.json"),
+        *("model.safetensors", "curves.json", "training.json", "exit_policy.yaml"),
     }
     curves = json.loads((tmp_path / "out" / "curves.json").read_text())
     assert set(curves["stages"]) == {"joint", "msd"}
+    policy = load_exit_policy(tmp_path / "out" / "exit_policy.yaml")
+    rule = policy.tasks["default"]["joint"].any[0]
+    assert rule.threshold == curves["stages"][curves["shipped_stage"]]["threshold"]
     shipped = load_checkpoint(tmp_path / "out").state_dict()
     train_demo(tmp_path / "out", TINY, console=console)
     assert all(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file
@@ -77,13 +78,15 @@ def train_demo(
     write_settings(out, recipe)
     write_examples(out / "examples")
     results = _compare_stages(out, recipe, console)
+    shipped = results["shipped_stage"]
+    write_exit_policy(out, results["stages"][shipped]["threshold"])
     training = {
         "recipe": recipe.model_dump(),
         "cpu_s": round(trainer.cpu_s, 1),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "shipped_stage": results["shipped_stage"],
+        "shipped_stage": shipped,
     }
     _write_json(out / "training.json", training)
 
@@ -130,6 +133,14 @@ def write_settings(out: Path, recipe: DemoRecipe) -> None:
     _write_json(out / "labels.json", list(LABELS))
     _write_json(out / "preprocessor.json", PREPROCESSOR)
     (out / "tokenizer.json").write_text(tokenizer_json() + "\n", encoding="utf-8")
+
+
+def write_exit_policy(out: Path, threshold: float) -> None:
+    """Write the exit policy that export puts into the bundle: entropy below the threshold."""
+    rule = {"criterion": "entropy", "threshold": threshold}
+    policy = {"version": 1, "tasks": {"default": {"joint": {"any": [rule]}}}}
+    text = yaml.safe_dump({"exit_policy": policy}, sort_keys=False, default_flow_style=None)
+    (out / "exit_policy.yaml").write_text(text, encoding="utf-8")
 
 
 def _compare_stages(out: Path, recipe: DemoRecipe, console: Console) -> dict[str, Any]:
