@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from safetensors.torch import load_file, save_file
 
 from exeunt.engine.bundle import Bundle
 from exeunt.engine.bundle.reader import MANIFEST_FILE, file_sha256
@@ -117,6 +118,16 @@ def test_failed_parity_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"parity failed: .* is off by .*--tolerance"):
         export_bundle(source, tmp_path / "out", tolerance=0.0)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_model_without_finite_answers_is_no_bundle(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", layers=1, hidden=8)
+    weights = load_file(checkpoint / "model.safetensors")
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name] * float("nan")}, checkpoint / "model.safetensors")
+    with pytest.raises(ExportError, match="not finite at"):
+        export_bundle(checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_exit_policy_must_fit_the_model(checkpoint: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from exeunt.engine.backends.base import Array, Backend
 from exeunt.engine.bundle.reader import Bundle
+from exeunt.engine.criteria.base import answerable
 from exeunt.export.errors import ExportError
 from exeunt.export.parity.cases import Case
 from exeunt.export.parity.report import BatchParity, Measured, ParityReport, parity_of
@@ -29,7 +30,11 @@ class Comparison:
         }
 
     def measure(self, cases: Iterable[Case]) -> Measured:
-        """Return the errors of every segment, and of all of them chained, over the cases."""
+        """Return the errors of every segment, and of all of them chained, over the cases.
+
+        Raises:
+            ExportError: the model answers with NaN, which would compare as equal.
+        """
         segments: dict[str, float] = {}
         composed: dict[str, float] = {}
         same: list[Array] = []
@@ -39,6 +44,11 @@ class Comparison:
                 segments[name] = max(segments.get(name, 0.0), error)
             chained = dict(self.run(case.tensors))
             for head, expected in self._whole(case).items():
+                if not answerable(expected).all():
+                    raise ExportError(
+                        f"the model itself answers with numbers that are not finite at {head!r}:"
+                        " mend the checkpoint's weights"
+                    )
                 found = self._logits(head, chained[head])
                 composed[head] = max(composed.get(head, 0.0), difference(found, expected))
                 same.append(found.argmax(axis=-1) == expected.argmax(axis=-1))
