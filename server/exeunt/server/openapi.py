@@ -2,6 +2,9 @@
 
 from typing import Any, get_args
 
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
+
 from exeunt.engine.exit_policy.format import Criteria
 from exeunt.server.answers import AnswerBody, ErrorBody
 from exeunt.server.errors import ERROR_TABLE
@@ -67,13 +70,14 @@ def error_response(description: str) -> dict[str, Any]:
 def add_models(document: dict[str, Any]) -> dict[str, Any]:
     """Add the schemas of the bodies that the references name."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model, mode in (
+    models: tuple[tuple[type[BaseModel], JsonSchemaMode], ...] = (
         (SampleBody, "validation"),
         (SamplesBody, "validation"),
         (AnswerBody, "serialization"),
         (ErrorBody, "serialization"),
-    ):
-        schema = model.model_json_schema(ref_template=_REF, mode=mode)  # type: ignore[arg-type]
+    )
+    for model, mode in models:
+        schema = model.model_json_schema(ref_template=_REF, mode=mode)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
     return document

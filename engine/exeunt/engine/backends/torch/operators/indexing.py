@@ -35,8 +35,7 @@ def _slice_axis(value: Tensor, axis: int, start: int, end: int, step: int) -> Te
         cut[axis] = slice(begin, max(begin, stop), step)
         return value[tuple(cut)]
     # torch has no negative steps. An end below -length means "past the first element".
-    stop = None if end < -length else end  # type: ignore[assignment]
-    picked = list(range(length))[slice(start, stop, step)]
+    picked = list(range(length))[slice(start, None if end < -length else end, step)]
     return value.index_select(axis, torch.tensor(picked, dtype=torch.int64))
 
 
