@@ -14,6 +14,8 @@ RELATIONS = (
     "statement/double_relation",
     "statement/chained_relation",
 )
+# 0 never fires: full depth.
+CURVE_THRESHOLDS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 def exit_table(title: str, record: ExitRecord) -> Table:
@@ -48,6 +50,20 @@ def threshold_table(title: str, record: ExitRecord, threshold: float) -> Table:
     return table
 
 
+def curve_table(title: str, record: ExitRecord) -> Table:
+    """Lay out accuracy and rho over a range of thresholds, for all samples and by group."""
+    groups = {"all": None, "questions": "question/", "statements": "statement/"}
+    columns = [f"{name} {what}" for name in groups for what in ("%", "rho")]
+    table = Table("entropy <", *columns, title=title)
+    for threshold in CURVE_THRESHOLDS:
+        cells = []
+        for prefix in groups.values():
+            point = record.at(threshold, None if prefix is None else record.rows(prefix))
+            cells += [f"{100 * point.accuracy:.2f}", f"{point.rho:.3f}"]
+        table.add_row(f"{threshold:g}" if threshold else "never", *cells)
+    return table
+
+
 def report(directory: Path, console: Console) -> None:
     """Score a checkpoint directory on the test split, at the threshold that calibration chose."""
     from exeunt.export.families.demo import load_checkpoint
@@ -59,6 +75,7 @@ def report(directory: Path, console: Console) -> None:
     record = score_exits(load_checkpoint(directory), load_split("test"))
     console.print(exit_table("accuracy % by exit, test split", record))
     console.print(threshold_table(f"entropy < {threshold}, test split", record, threshold))
+    console.print(curve_table("accuracy-rho curve, test split", record))
     related = [row in RELATIONS for row in record.kinds]
     accuracy = record.correct[-1][related].mean()
     console.print(f"relations together, last exit: {100 * accuracy:.2f} %")
