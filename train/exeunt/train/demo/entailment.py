@@ -162,6 +162,37 @@ def _chain_pivots(
     return found
 
 
+def holds_in_pairs(
+    cells: Cells,
+    variant: NDArray[np.int8],
+    subjects: NDArray[np.int8],
+    relations: NDArray[np.int8],
+) -> NDArray[np.bool_]:
+    """Say whether each relation of a statement holds for *some* visible pair: bool[N].
+
+    A double or chained relation that does so without being entailed can only be told by finding
+    that the pairs do not share their middle object. False for other templates.
+    """
+    template = np.array(VARIANTS)[variant, 0]
+    x, y, z, w = (
+        ((cells == subjects[:, [i]]) * _BIT).sum(axis=1).astype(np.int32) for i in range(4)
+    )
+    chain = template == CHAIN
+    pairs = _some_pair(x, y, relations[:, 0])
+    pairs &= _some_pair(np.where(chain, y, x), z, relations[:, 1])
+    pairs &= ~chain | _some_pair(z, w, relations[:, 2])
+    joined: NDArray[np.bool_] = pairs & (template >= DOUBLE)
+    return joined
+
+
+def _some_pair(
+    one: NDArray[np.int32], other: NDArray[np.int32], relation: NDArray[np.int8]
+) -> NDArray[np.bool_]:
+    member = ((one[:, None] >> np.arange(NUM_CELLS)) & 1).astype(bool)
+    found: NDArray[np.bool_] = (member & ((other[:, None] & PARTNERS[relation]) != 0)).any(axis=1)
+    return found
+
+
 def cell_roles(cells: Cells, table: Statements) -> NDArray[np.int8]:
     """Say which of the statement's kinds a cell shows: 0 none, 1 X, 2 Y, 3 Z, 4 W; int8[N, 16]."""
     template = np.array(VARIANTS)[table.variant, 0]

@@ -22,7 +22,7 @@ class DemoRecipe(BaseModel):
 
     batch_size: PositiveInt = 256
     question_share: float = Field(0.25, ge=0, lt=1, description="share of a batch's rows")
-    joint_steps: PositiveInt = Field(5000, description="steps of joint cross-entropy")
+    joint_steps: PositiveInt = Field(6000, description="steps of joint cross-entropy")
     msd_steps: int = Field(600, ge=0, description="steps of self-distillation after them")
     warmup_steps: PositiveInt = 200
     matrix_lr: float = Field(0.02, gt=0, description="Muon, for the layers' matrices")
@@ -40,8 +40,8 @@ class DemoRecipe(BaseModel):
     cell_loss_share: float = Field(0.7, gt=0, le=1, description="of stage 1, until they are 0")
 
     lambda_joint: NonNegativeFloat = 1.0
-    lambda_text: NonNegativeFloat = 0.5
-    lambda_image: NonNegativeFloat = 0.5
+    lambda_text: NonNegativeFloat = 0.1
+    lambda_image: NonNegativeFloat = 0.1
     tau: float = Field(2.0, gt=0)
 
     max_accuracy_loss: float = Field(

@@ -3,20 +3,31 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.train.demo.entailment import label_statements
+from exeunt.train.demo.entailment import holds_in_pairs, label_statements
 from exeunt.train.demo.scenes import NUM_KINDS, Cells, sample_scenes
-from exeunt.train.demo.templates import RELATIONS, TEMPLATE_SHARES, VARIANTS, Statements
+from exeunt.train.demo.templates import (
+    DOUBLE,
+    ENTAILMENT,
+    RELATIONS,
+    TEMPLATE_SHARES,
+    VARIANTS,
+    Statements,
+)
 
 
 def sample_statements(rng: np.random.Generator, cells: Cells, count: int) -> Statements:
-    """Sample `count` statements about scenes, balanced over the labels within each variant."""
+    """Sample `count` statements about scenes, balanced over the labels within each variant.
+
+    Of the double and chained relations that are not entailed, half hold pair by pair.
+    """
     quota = _quotas(count)
     parts: list[Statements] = []
     filled = np.zeros_like(quota)
     while (filled < quota).any():
-        open_variants = np.flatnonzero((filled < quota).any(axis=1))
+        open_variants = np.flatnonzero((filled < quota).any(axis=(1, 2)))
         found = _candidates(rng, cells, max(4096, 2 * count), open_variants)
-        group = found.variant.astype(np.int64) * 3 + found.label
+        chosen = cells[found.scene], found.variant, found.subjects, found.relations
+        group = (found.variant.astype(np.int64) * 3 + found.label) * 2 + holds_in_pairs(*chosen)
         order = np.argsort(group, kind="stable")
         starts = np.searchsorted(group[order], np.arange(quota.size))
         rank = np.arange(len(order)) - starts[group[order]]
@@ -33,14 +44,21 @@ def sample_statements(rng: np.random.Generator, cells: Cells, count: int) -> Sta
 
 
 def _quotas(count: int) -> NDArray[np.int64]:
-    """Share `count` out over [variant, label]; what rounding leaves goes to the last template."""
+    """Share `count` out over [variant, label, holds in pairs].
+
+    What rounding leaves goes to the last two templates.
+    """
     quota = np.zeros((len(VARIANTS), 3), dtype=np.int64)
     for template, share in enumerate(TEMPLATE_SHARES):
         members = [i for i, entry in enumerate(VARIANTS) if entry[0] == template]
         quota[members] = int(count * share) // (3 * len(members))
     for extra in range(count - int(quota.sum())):
         quota[len(VARIANTS) - 1 - (extra // 3) % 2, extra % 3] += 1
-    return quota
+    in_pairs = np.zeros_like(quota)
+    joined = np.array([template >= DOUBLE for template, _, _ in VARIANTS])
+    in_pairs[joined] = quota[joined] // 2
+    in_pairs[joined, ENTAILMENT] = quota[joined, ENTAILMENT]
+    return np.stack([quota - in_pairs, in_pairs], axis=2)
 
 
 def _candidates(

@@ -32,7 +32,7 @@ VARIANTS: tuple[tuple[int, int, int], ...] = (
     (CHAIN, 0, 0),
 )
 # Shares of the templates, in the order of TEMPLATES.
-TEMPLATE_SHARES = (0.25, 0.2, 0.25, 0.15, 0.15)
+TEMPLATE_SHARES = (0.25, 0.2, 0.2, 0.15, 0.2)
 
 
 @dataclass(frozen=True)
