@@ -1,6 +1,7 @@
 """Labels of statements against a brute-force enumeration of every way to fill the parcels."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,8 +12,11 @@ from exeunt.train.demo.entailment import cell_roles, cell_witnesses, label_state
 from exeunt.train.demo.scenes import EMPTY, NUM_CELLS, NUM_KINDS, PARCEL, bucket_of, sample_scenes
 from exeunt.train.demo.statements import split_statements
 
+Key = tuple[int, ...]  # as `Statements.key` gives it
+Case = tuple[list[int], Key]  # the scene's cells, and a statement
 
-def holds(cells, key):
+
+def holds(cells: Sequence[int], key: Key) -> bool:
     variant, x, y, z, w, first, second, third = key
     template, quantifier, number = T.VARIANTS[variant]
     at = {kind: [i for i in range(NUM_CELLS) if cells[i] == kind] for kind in (x, y, z, w)}
@@ -20,7 +24,7 @@ def holds(cells, key):
         seen = len(at[x])
         return (seen == number, seen >= number, seen <= number)[quantifier]
 
-    def related(i, j, relation):
+    def related(i: int, j: int, relation: int) -> bool:
         (row_i, col_i), (row_j, col_j) = divmod(i, 4), divmod(j, 4)
         return (col_i < col_j, col_i > col_j, row_i < row_j, row_i > row_j)[relation]
 
@@ -36,7 +40,7 @@ def holds(cells, key):
     )
 
 
-def brute_force(cells, key):
+def brute_force(cells: Sequence[int], key: Key) -> int:
     parcels = [i for i in range(NUM_CELLS) if cells[i] == PARCEL]
     results = set()
     for fill in itertools.product(range(EMPTY, NUM_KINDS), repeat=len(parcels)):
@@ -50,7 +54,7 @@ def brute_force(cells, key):
 
 
 @st.composite
-def scene_and_statement(draw):
+def scene_and_statement(draw: st.DrawFn) -> Case:
     # Four kinds only, so that the statement's kinds are often in the scene.
     cells = draw(
         st.lists(
@@ -66,7 +70,7 @@ def scene_and_statement(draw):
     return cells, (draw(st.integers(0, len(T.VARIANTS) - 1)), *kinds, *relations)
 
 
-def one_row(key):
+def one_row(key: Key) -> T.Statements:
     variant, *rest = key
     return T.Statements(
         scene=np.zeros(1, dtype=np.int64),
@@ -79,7 +83,7 @@ def one_row(key):
 
 @given(scene_and_statement())
 @settings(max_examples=300, deadline=None)
-def test_label_equals_brute_force(case):
+def test_label_equals_brute_force(case: Case) -> None:
     cells, key = case
     row = one_row(key)
     scene = np.array([cells], dtype=np.int8)
@@ -89,7 +93,7 @@ def test_label_equals_brute_force(case):
 
 @given(scene_and_statement())
 @settings(max_examples=200, deadline=None)
-def test_witnesses_decide_monotone_statements(case):
+def test_witnesses_decide_monotone_statements(case: Case) -> None:
     cells, key = case
     template, _, number = T.VARIANTS[key[0]]
     if template == T.COUNT or (template == T.EXISTS and number == 0):
@@ -100,7 +104,7 @@ def test_witnesses_decide_monotone_statements(case):
     assert (witness >= 1).any() == (label != T.CONTRADICTION)
 
 
-def test_generated_statements_are_labelled_right_and_balanced():
+def test_generated_statements_are_labelled_right_and_balanced() -> None:
     cells, table = split_statements("calibration", 300, seed=5)
     assert [brute_force(cells[i].tolist(), table.key(i)) for i in range(300)] == list(table.label)
     for variant in range(len(T.VARIANTS)):
@@ -108,7 +112,7 @@ def test_generated_statements_are_labelled_right_and_balanced():
         assert counts.max() - counts.min() <= 1
 
 
-def pair_by_pair(cells, key):
+def pair_by_pair(cells: Sequence[int], key: Key) -> bool:
     """Whether each relation holds for some visible pair, as a loop."""
     variant, x, y, z, w, *relations = key
     links = [(x, y), (x, z)] if T.VARIANTS[variant][0] == T.DOUBLE else [(x, y), (y, z), (z, w)]
@@ -119,7 +123,7 @@ def pair_by_pair(cells, key):
     )
 
 
-def test_half_of_what_is_not_entailed_holds_pair_by_pair():
+def test_half_of_what_is_not_entailed_holds_pair_by_pair() -> None:
     cells, table = split_statements("calibration", 600, seed=6)
     for template in (T.DOUBLE, T.CHAIN):
         rows = [i for i in range(600) if T.VARIANTS[table.variant[i]][0] == template]
@@ -134,15 +138,15 @@ def test_half_of_what_is_not_entailed_holds_pair_by_pair():
         assert all(pair_by_pair(cells[i].tolist(), table.key(i)) for i in entailed)
 
 
-def test_roles_name_the_statement_kinds():
+def test_roles_name_the_statement_kinds() -> None:
     row = one_row((len(T.VARIANTS) - 1, 4, 7, 9, 2, 0, 2, 1))
     cells = np.full((1, NUM_CELLS), EMPTY, dtype=np.int8)
     cells[0, :5] = (9, 4, 7, 4, PARCEL)
     assert cell_roles(cells, row)[0, :6].tolist() == [3, 1, 2, 1, 0, 0]
 
 
-def test_phrases_read_well():
-    def phrase(variant, subjects, relations=(0, 0, 0)):
+def test_phrases_read_well() -> None:
+    def phrase(variant: int, subjects: Key, relations: Key = (0, 0, 0)) -> str:
         return T.phrase((variant, *subjects, *relations))
 
     assert phrase(0, (2, 0, 1, 3)) == "there is an apple"
@@ -155,7 +159,7 @@ def test_phrases_read_well():
     assert chain == "a cat is left of a dog that is above an apple that is right of a banana"
 
 
-def test_splits_share_no_scene():
+def test_splits_share_no_scene() -> None:
     rng = np.random.default_rng(0)
     seen = {split: sample_scenes(rng, 200, split) for split in ("train", "calibration", "test")}
     scenes = {split: {row.tobytes() for row in cells} for split, cells in seen.items()}
@@ -166,7 +170,7 @@ def test_splits_share_no_scene():
     assert {bucket_of(row) for row in seen["calibration"]} == {1}
 
 
-def test_scenes_hold_what_they_say():
+def test_scenes_hold_what_they_say() -> None:
     cells = sample_scenes(np.random.default_rng(1), 500, "train")
     objects = ((cells >= 0) & (cells < NUM_KINDS)).sum(axis=1)
     parcels = (cells == PARCEL).sum(axis=1)
