@@ -3,12 +3,13 @@
 import base64
 import io
 import json
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -56,21 +57,23 @@ def _body(sample: Sample) -> bytes:
 
 
 def _ask_all(port: int, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Return the answers in order; each of the threads keeps one connection and one in flight."""
-    local = threading.local()
+    """Return the answers in order, asked over as many connections as may be in flight."""
+    with ExitStack() as stack, ThreadPoolExecutor(IN_FLIGHT) as pool:
+        free: SimpleQueue[HTTPConnection] = SimpleQueue()
+        for _ in range(IN_FLIGHT):
+            free.put(stack.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=60))))
 
-    def ask(sample: Sample) -> dict[str, Any]:
-        if not hasattr(local, "connection"):
-            local.connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        headers = {"Content-Type": "application/json"}
-        local.connection.request("POST", "/predict", _body(sample), headers)
-        response = local.connection.getresponse()
-        content = response.read()
-        assert response.status == 200, content
-        answer: dict[str, Any] = json.loads(content)
-        return answer
+        def ask(sample: Sample) -> dict[str, Any]:
+            connection = free.get()
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/predict", _body(sample), headers)
+            response = connection.getresponse()
+            content = response.read()
+            free.put(connection)
+            assert response.status == 200, content
+            answer: dict[str, Any] = json.loads(content)
+            return answer
 
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
         return list(pool.map(ask, samples))
 
 
