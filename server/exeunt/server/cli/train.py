@@ -24,6 +24,8 @@ def demo(
     seed: Annotated[int | None, typer.Option()] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch.")] = None,
     layers: Annotated[int | None, typer.Option(min=1)] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads of a layer.")] = None,
+    ffn: Annotated[int | None, typer.Option(min=1, help="Width of a layer's inner part.")] = None,
     half_depth: Annotated[
         bool, typer.Option("--half-depth", help="Half the layers, twice the steps.")
     ] = False,
@@ -56,6 +58,8 @@ def demo(
         "seed": seed,
         "threads": threads,
         "layers": layers,
+        "heads": heads,
+        "ffn": ffn,
         "joint_steps": joint_steps,
         "msd_steps": msd_steps,
         "lambda_joint": lambda_joint,
