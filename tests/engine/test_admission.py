@@ -139,7 +139,8 @@ def test_never_more_rows_than_there_are_places(engine: Engine, backend: GatedBac
 
 def test_a_caller_with_its_answer_finds_its_place_free(backend: GatedBackend) -> None:
     backend.gate.set()
-    with Engine.open(fake_bundle(MANIFEST), {"max_queued_rows": 1}, backend=backend) as engine:
+    config = {"max_queued_rows": 1, "max_batch_rows": 1}
+    with Engine.open(fake_bundle(MANIFEST), config, backend=backend) as engine:
         for _ in range(300):
             engine.run(random_tensors(MANIFEST, 1))
 
@@ -169,7 +170,8 @@ def test_a_sample_reserves_its_rows() -> None:
     bundle = fake_bundle(manifest)
     with pytest.raises(ConfigError, match="one sample has 2 rows"):
         Engine.open(bundle, {"backend": "fake", "max_queued_rows": 1})
-    with Engine.open(bundle, {"backend": "fake", "max_queued_rows": 6}) as engine:
+    config = {"backend": "fake", "max_queued_rows": 6, "max_batch_rows": 6}
+    with Engine.open(bundle, config) as engine:
         assert engine.rows_per_sample == 2
         with engine.reserve():
             assert engine.queued_rows == 2

@@ -257,7 +257,8 @@ def test_errors_are_counted_by_type(engine: Engine, backend: GatedBackend) -> No
 
 
 def test_a_full_queue_refuses_at_once(backend: GatedBackend) -> None:
-    with Engine.open(fake_bundle(MANIFEST), {"max_queued_rows": 2}, backend=backend) as engine:
+    config = {"max_queued_rows": 2, "max_batch_rows": 2}
+    with Engine.open(fake_bundle(MANIFEST), config, backend=backend) as engine:
         futures = [submit(engine, place) for place in range(2)]
         with pytest.raises(QueueFull):
             submit(engine)

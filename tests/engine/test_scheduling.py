@@ -1,5 +1,6 @@
 """The scheduling policy, a pure function, and the scheduler under a clock that the test moves."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -13,18 +14,20 @@ from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.exit_policy import compile_policy, never
 from exeunt.engine.lanes import LanePlan, Plan, Request, Unit, build_plan
 from exeunt.engine.pending import Pending
-from exeunt.engine.scheduling import PolicySettings, Queue, Scheduler, choose
+from exeunt.engine.scheduling import Choice, PolicySettings, Queue, Scheduler, choose
 from exeunt.engine.scheduling.scheduler import check_batch_rows
 from tests.engine.golden_manifests import uniter_nlvr2
 from tests.support.manifests import fake_bundle, single_stream
 
-SETTINGS = PolicySettings(min_batch_rows=3, max_wait_s=1.0)
+SETTINGS = PolicySettings(max_wait_s=1.0, urgent_s=0.1)
 QUEUES = st.lists(
     st.builds(
         Queue,
         st.tuples(st.integers(0, 2), st.integers(0, 6)),
         st.integers(1, 40),
         st.floats(0, 10),
+        st.integers(1, 20),
+        st.one_of(st.just(math.inf), st.floats(-5, 20)),
     ),
     min_size=1,
     max_size=8,
@@ -55,22 +58,54 @@ QUEUES = st.lists(
     ],
 )
 def test_the_policy_chooses(queues: list[Queue], expected: int) -> None:
+    assert choose(queues, SETTINGS, now_s=0.99).place == expected
+
+
+def late(rows: int, latest_start_s: float, layer: int = 1) -> Queue:
+    return Queue((0, layer), rows, 0.5, 3, latest_start_s)
+
+
+@pytest.mark.parametrize(
+    ("queues", "expected"),
+    [
+        ([late(1, 1.05), Queue((0, 4), 30, 0.5)], Choice(0, "deadline")),
+        ([late(1, 1.05), late(9, 1.03), Queue((0, 4), 30, 0.5)], Choice(1, "deadline")),
+        ([late(1, 0.98), Queue((0, 4), 30, 0.5)], Choice(1, "worthwhile")),
+        ([late(1, 1.20), Queue((0, 4), 30, 0.5)], Choice(1, "worthwhile")),
+        ([late(1, 1.05), Queue((0, 1), 1, -0.5)], Choice(1, "aged")),
+        ([late(1, 1.20), late(2, 1.20, layer=3)], Choice(1, "deepest")),
+    ],
+    ids=[
+        "a row that cannot wait for another batch",
+        "the one that must start first",
+        "not one whose deadline is lost",
+        "not one that has time",
+        "not before one that starves",
+        "nothing worthwhile",
+    ],
+)
+def test_deadlines_go_first_while_they_can_be_met(queues: list[Queue], expected: Choice) -> None:
     assert choose(queues, SETTINGS, now_s=0.99) == expected
 
 
-@given(queues=QUEUES, now_s=st.floats(0, 12), least=st.integers(1, 20))
-def test_the_policy_is_a_pure_choice_of_what_waits(
-    queues: list[Queue], now_s: float, least: int
-) -> None:
-    settings = PolicySettings(least, 1.0)
-    chosen = choose(queues, settings, now_s)
-    assert chosen == choose(list(queues), settings, now_s)
-    queue = queues[chosen]
+@given(queues=QUEUES, now_s=st.floats(0, 12))
+def test_the_policy_is_a_pure_choice_of_what_waits(queues: list[Queue], now_s: float) -> None:
+    choice = choose(queues, SETTINGS, now_s)
+    assert choice == choose(list(queues), SETTINGS, now_s)
+    queue = queues[choice.place]
     oldest = min(other.oldest_s for other in queues)
-    if now_s - oldest > settings.max_wait_s:
+    if now_s - oldest > SETTINGS.max_wait_s:
+        assert choice.reason == "aged"
         assert queue.oldest_s == oldest
         return
-    worth = [other for other in queues if other.rows >= least] or queues
+    urgent = [q for q in queues if 0 <= q.latest_start_s - now_s < SETTINGS.urgent_s]
+    if urgent:
+        assert choice.reason == "deadline"
+        assert queue.latest_start_s == min(q.latest_start_s for q in urgent)
+        return
+    full = [other for other in queues if other.rows >= other.worthwhile_rows]
+    assert choice.reason == ("worthwhile" if full else "deepest")
+    worth = full or queues
     assert queue in worth
     assert queue.depth == max(other.depth for other in worth)
 
@@ -166,7 +201,7 @@ class Simulation:
 def test_no_row_starves_under_a_steady_stream(load: float) -> None:
     """A lone row of another shape shares no batch, and others keep arriving around it."""
     random = np.random.default_rng(1)
-    scheduler = Scheduler(8, PolicySettings(min_batch_rows=3, max_wait_s=0.2))
+    scheduler = Scheduler(8, PolicySettings(max_wait_s=0.2))
     simulation = Simulation(scheduler, SINGLE.lanes[0])
     lonely = unit(SINGLE, size=99)
     scheduler.add([lonely], 0.0)
@@ -182,7 +217,7 @@ def test_no_row_starves_under_a_steady_stream(load: float) -> None:
 
 def test_without_ageing_the_same_row_would_starve() -> None:
     """The test above can fail: it does, with an age that is never reached."""
-    scheduler = Scheduler(8, PolicySettings(min_batch_rows=3, max_wait_s=1e9))
+    scheduler = Scheduler(8, PolicySettings(max_wait_s=1e9))
     simulation = Simulation(scheduler, SINGLE.lanes[0])
     lonely = unit(SINGLE, size=99)
     scheduler.add([lonely], 0.0)

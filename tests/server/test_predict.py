@@ -99,7 +99,7 @@ async def test_a_list_fails_as_a_whole_before_anything_runs(served: Served) -> N
 
 async def test_the_number_of_samples_is_capped(tmp_path: Path) -> None:
     async with serving(
-        tmp_path, server={"max_samples": 8}, engine={"max_queued_rows": 3}
+        tmp_path, server={"max_samples": 8}, engine={"max_queued_rows": 3, "max_batch_rows": 3}
     ) as served:
         response = await served.client.post("/predict", json=[_sample(1)] * 4)
         assert response.status_code == 422  # never 429: retrying could not help

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_full_queue_refuses_at_once_and_the_engine_goes_on(tmp_path: Path) -> None:
-    async with serving(tmp_path, engine={"max_queued_rows": 2}) as served:
+    async with serving(tmp_path, engine={"max_queued_rows": 2, "max_batch_rows": 2}) as served:
         served.backend.delay_s = 0.05
         first = [asyncio.create_task(served.ask(shade)) for shade in (1, 2)]
         await until(lambda: served.engine.queued_rows == 2)
@@ -30,7 +30,7 @@ async def test_a_full_queue_refuses_at_once_and_the_engine_goes_on(tmp_path: Pat
 
 
 async def test_a_place_is_reserved_before_the_body_is_read(tmp_path: Path) -> None:
-    async with serving(tmp_path, engine={"max_queued_rows": 1}) as served:
+    async with serving(tmp_path, engine={"max_queued_rows": 1, "max_batch_rows": 1}) as served:
         slow = RawRequest(served)
         slow.start()
         slow.body(form_body()[:50], more=True)

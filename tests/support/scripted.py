@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from exeunt.engine.backends.base import LoadedSegment, Tensors
+from exeunt.engine.backends.base import LoadedSegment, Tensors, bind_by_copy
 from exeunt.engine.bundle.manifest import Manifest
 
 Array = NDArray[Any]
@@ -41,3 +41,6 @@ class _ScriptedSegment:
         named = {self._spec.inputs[graph]: array for graph, array in inputs.items()}
         outputs = self._script(named)
         return {graph: outputs[text] for graph, text in self._spec.outputs.items()}
+
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+        return bind_by_copy(self, inputs, outputs)

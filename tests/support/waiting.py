@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
-from exeunt.engine.backends.base import LoadedSegment, Tensors
+from exeunt.engine.backends.base import LoadedSegment, Tensors, bind_by_copy
 from exeunt.engine.backends.fake import FakeBackend
 from exeunt.engine.bundle.manifest import Manifest
 
@@ -62,3 +62,6 @@ class _GatedSegment:
         if error := self._backend.raising.get(self._name):
             raise error
         return self._inner.run(inputs)
+
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+        return bind_by_copy(self, inputs, outputs)

@@ -1,10 +1,13 @@
 """The engine: opens a bundle and answers samples, each at the layer where it is sure."""
 
+import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import numpy as np
 
 from exeunt.engine.admission import Admission, Ticket
 from exeunt.engine.answer import Answer
@@ -12,8 +15,10 @@ from exeunt.engine.backends.base import Array, Backend
 from exeunt.engine.backends.registry import open_backend
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.reader import Bundle, default_bundle
+from exeunt.engine.calibration import Calibration
+from exeunt.engine.capacity import check_memory, check_sizes
 from exeunt.engine.config import EngineConfig, engine_config
-from exeunt.engine.errors import ConfigError, InputError
+from exeunt.engine.errors import InputError
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, never
 from exeunt.engine.exit_policy.compiled import CompiledPolicy
 from exeunt.engine.exit_policy.load import parse_exit_policy
@@ -21,14 +26,21 @@ from exeunt.engine.inputs.prepare import SamplePreparer
 from exeunt.engine.inputs.tensors import TensorChecker
 from exeunt.engine.lanes.plan import TaskPlan, build_plan
 from exeunt.engine.lanes.request import Request
+from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
-from exeunt.engine.scheduling.policy import PolicySettings
-from exeunt.engine.scheduling.scheduler import Scheduler, check_batch_rows
+from exeunt.engine.scheduling import Costs, PolicySettings, Scheduler, StageTable, stage_table
+from exeunt.engine.scheduling.table import DEFAULT_WORTHWHILE_ROWS
 from exeunt.engine.stats import EngineStats
 from exeunt.engine.step.executor import Executor
-from exeunt.engine.warm_up import warm_up_tensors
+from exeunt.engine.step.routing import Router
+from exeunt.engine.step.runner import Runners
+from exeunt.engine.trace import Trace
+from exeunt.engine.warm_up import warm_up_samples
 from exeunt.engine.worker import Worker
+
+DEFAULT_MAX_WAIT_S = 1.0  # where nothing was measured
+LEAST_MAX_WAIT_S = 0.05
 
 
 class Engine:
@@ -49,23 +61,22 @@ class Engine:
         self._plan = build_plan(
             bundle.manifest, lambda name: backend.load(bundle.manifest, bundle.root, name)
         )
-        if wrong := check_batch_rows(config.max_batch_rows, self._plan.lanes):
-            raise ConfigError(wrong)
-        if self._plan.rows > config.max_queued_rows:
-            raise ConfigError(
-                f"max_queued_rows is {config.max_queued_rows}, but one sample has"
-                f" {self._plan.rows} rows: raise it"
-            )
+        check_sizes(config, self._plan)
         self._policy = self.compile(config.exit_policy or self._recommended())
         self._checker = TensorChecker(bundle.manifest)
         self._prepare = SamplePreparer(bundle, config.limits)
         self._admission = Admission(config.max_queued_rows)
-        if config.warm_up:
-            self._self_check()
-        settings = PolicySettings(config.min_batch_rows, config.max_wait_s)
-        scheduler = Scheduler(config.max_batch_rows, settings)
-        executor = Executor(self.stats, time.monotonic)
-        self._worker = Worker(scheduler, executor, self.stats, self._self_check)
+        self._numbers = itertools.count(1)
+        self._blank = warm_up_samples(bundle.manifest, config.sizes)
+        resident = max(1, config.resident_rows // self._plan.rows)
+        self._runners = runners = Runners(resident, config.max_batch_rows)
+        self.costs = self._warm_up(runners) if config.warm_up else None
+        check_memory(self.slot_bytes, resident, self._plan.rows)
+        scheduler = self._scheduler(resident)
+        executor = Executor(runners, self.stats, time.monotonic)
+        self._residents = Residents(resident)
+        router = Router(runners, self._residents, self.stats)
+        self._worker = Worker(scheduler, executor, router, self.stats, self._self_check)
 
     @classmethod
     def open(
@@ -121,6 +132,21 @@ class Engine:
         return self._admission.taken
 
     @property
+    def resident_requests(self) -> int:
+        """Requests that have entered their lanes."""
+        return self._residents.count
+
+    @property
+    def used_slots(self) -> int:
+        """Slots of the slabs that are taken, over all lanes."""
+        return self._runners.used_slots()
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one request's states at the largest shapes seen so far."""
+        return self._runners.slot_bytes()
+
+    @property
     def rows_per_sample(self) -> int:
         """Rows to reserve for a sample."""
         return self._plan.rows
@@ -132,7 +158,22 @@ class Engine:
             lane = self._plan.lanes[index]
             key = (lane.name, max(0, stage - lane.first_layer))
             rows[key] = rows.get(key, 0) + count
+        if outside := self._worker.waiting:
+            for lane in self._plan.lanes:
+                if not lane.spec.join:
+                    key = (lane.name, 0)
+                    rows[key] = rows.get(key, 0) + outside * lane.spec.rows
         return rows
+
+    def start_trace(self) -> Trace:
+        """Record every batch from now on; the returned trace grows until `stop_trace`."""
+        trace = Trace()
+        self._worker.trace = trace
+        return trace
+
+    def stop_trace(self) -> None:
+        """Stop recording."""
+        self._worker.trace = None
 
     def compile(self, policy: ExitPolicy) -> CompiledPolicy:
         """Return the policy laid out for this bundle; raises ExitPolicyError when it cannot be."""
@@ -276,7 +317,11 @@ class Engine:
         shapes = tuple(tensors[name].shape for name in self.bundle.manifest.tensors)
         future = Pending(ticket.take(rows))
         now_s = time.monotonic()
-        self._worker.submit(Request(task, tensors, shapes, policy or self._policy, future, now_s))
+        request = Request(task, tensors, shapes, policy or self._policy, future, now_s)
+        request.number = next(self._numbers)
+        if self.config.latency_target_s is not None:
+            request.deadline_s = now_s + self.config.latency_target_s
+        self._worker.submit(request)
         return future
 
     def _task(self, name: object) -> TaskPlan:
@@ -293,9 +338,33 @@ class Engine:
         own = self.bundle.manifest.exit_policy
         return never() if own is None else parse_exit_policy(own, "the bundle's manifest")
 
+    def _warm_up(self, runners: Runners) -> Costs | None:
+        """Run every segment at the sizes that are known; return what the largest ones cost."""
+        if not self._blank:
+            return None
+        calibration = Calibration(
+            self._plan, runners, self.compile(never()), self.config.max_batch_rows
+        )
+        return calibration.measure(self._blank[-1])
+
+    def _scheduler(self, resident: int) -> Scheduler:
+        config, costs = self.config, self.costs
+        rows = config.max_batch_rows
+        max_wait_s, urgent_s = config.max_wait_s or DEFAULT_MAX_WAIT_S, 0.0
+        table = StageTable(default_rows=config.min_batch_rows or DEFAULT_WORTHWHILE_ROWS)
+        if costs is not None:
+            table = stage_table(costs, rows, config.min_batch_rows)
+            urgent_s = costs.longest_s(rows)
+            batches = resident * self._plan.rows / rows
+            all_s = batches * max(
+                costs.remaining_s(lane.index, 0, rows) for lane in self._plan.lanes
+            )
+            max_wait_s = config.max_wait_s or max(LEAST_MAX_WAIT_S, 2 * all_s)
+        return Scheduler(rows, PolicySettings(max_wait_s, urgent_s), table)
+
     def _self_check(self) -> None:
-        """Run every segment once; a bundle that takes raw tensors only has no sample to run."""
-        tensors = warm_up_tensors(self.bundle.manifest)
-        if tensors is not None:
+        """Run every segment once; a bundle whose sizes are not known has no sample to run."""
+        if self._blank:
+            tensors = {name: array[np.newaxis] for name, array in self._blank[-1].items()}
             for task in self._plan.tasks:
                 self.probe(tensors, task)

@@ -32,12 +32,42 @@ class Histogram:
         self.total += value
 
 
+@dataclass
+class StepTimes:
+    """Seconds that the engine's thread has spent, by part of a step, and the steps.
+
+    schedule_s: choosing the batch. gather_s: copying its tensors together. segment_s, head_s: in
+    the backend. judge_s: scores and decisions. keep_s: copying the outputs back. route_s: moving
+    rows on and answering.
+    """
+
+    steps: int = 0
+    schedule_s: float = 0.0
+    gather_s: float = 0.0
+    segment_s: float = 0.0
+    head_s: float = 0.0
+    judge_s: float = 0.0
+    keep_s: float = 0.0
+    route_s: float = 0.0
+
+    @property
+    def own_s(self) -> float:
+        """Seconds outside the backend."""
+        return self.schedule_s + self.gather_s + self.judge_s + self.keep_s + self.route_s
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all steps."""
+        return self.own_s + self.segment_s + self.head_s
+
+
 class EngineStats:
     """What an engine has done since it was opened.
 
     exits: by lane, layer and criterion ("depth" where none fired), one for each unit or token.
     layers_run, layers_possible: by lane; rho is their ratio. segment_s: by segment, heads
-    included. batch_rows: by lane.
+    included. batch_rows: by lane. stage_rows: by lane and layer (0: before the first), the rows
+    and the batches. step: where the time went.
     """
 
     def __init__(self) -> None:
@@ -46,18 +76,23 @@ class EngineStats:
         self.layers_possible: Counter[str] = Counter()
         self.segment_s: dict[str, Histogram] = {}
         self.batch_rows: dict[str, Histogram] = {}
+        self.stage_rows: dict[tuple[str, int], list[int]] = {}
+        self.step = StepTimes()
         self.request_s = Histogram(SECONDS_EDGES)
         self.queue_s = Histogram(SECONDS_EDGES)
         self.requests: Counter[str] = Counter()
 
-    def batch_done(self, segment: str, lane: str, rows: int, seconds: float) -> None:
-        """Count one batch of `rows` rows through a segment."""
+    def batch_done(self, segment: str, lane: str, layer: int, rows: int, seconds: float) -> None:
+        """Count one batch of `rows` rows through a segment, its head included."""
         if segment not in self.segment_s:
             self.segment_s[segment] = Histogram(SECONDS_EDGES)
         self.segment_s[segment].observe(seconds)
         if lane not in self.batch_rows:
             self.batch_rows[lane] = Histogram(ROWS_EDGES)
         self.batch_rows[lane].observe(rows)
+        counts = self.stage_rows.setdefault((lane, layer), [0, 0])
+        counts[0] += rows
+        counts[1] += 1
 
     def unit_left(self, lane: str, depth: int, found: LaneExit) -> None:
         """Count one unit, or one token of a loop, that left a lane of `depth` layers."""

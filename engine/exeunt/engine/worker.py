@@ -1,6 +1,7 @@
 """The engine's thread: takes requests in and steps until there is nothing left to do."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
@@ -11,7 +12,8 @@ from exeunt.engine.lanes.unit import Unit
 from exeunt.engine.scheduling.scheduler import Scheduler
 from exeunt.engine.stats import EngineStats
 from exeunt.engine.step.executor import Executor
-from exeunt.engine.step.routing import fail, route, start
+from exeunt.engine.step.routing import Router, fail
+from exeunt.engine.trace import Trace
 
 RETRY_S = 1.0  # between attempts to run the segments again after one failed
 
@@ -27,11 +29,15 @@ class Worker:
         self,
         scheduler: Scheduler,
         executor: Executor,
+        router: Router,
         stats: EngineStats,
         self_check: Callable[[], None],
     ) -> None:
+        self.trace: Trace | None = None  # set from outside while somebody records
         self._scheduler = scheduler
         self._executor = executor
+        self._router = router
+        self._waiting: deque[Request] = deque()  # until the slabs have room
         self._stats = stats
         self._self_check = self_check
         self._inbox: SimpleQueue[Request | None] = SimpleQueue()
@@ -58,6 +64,11 @@ class Worker:
     def closed(self) -> bool:
         """Whether `close` was called or the thread is gone: nothing new is taken in."""
         return self._closing or self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait until the slabs have room."""
+        return len(self._waiting)
 
     @property
     def scheduler(self) -> Scheduler:
@@ -99,19 +110,23 @@ class Worker:
         self._abandon(self.stopped())
 
     def _take_in(self) -> None:
-        """Move new requests into the scheduler; sleep while there is nothing to do."""
-        waiting = self._scheduler.idle
+        """Take new requests in, as many as the slabs have room for; sleep while there are none."""
+        block = self._scheduler.idle
         while True:
             try:
                 timeout = RETRY_S if self._retry_s is not None else None
-                request = self._inbox.get(block=waiting, timeout=timeout if waiting else None)
+                request = self._inbox.get(block=block, timeout=timeout if block else None)
             except Empty:
-                return
-            waiting = False
+                break
+            block = False
             if request is None:
-                return
+                break
+            self._waiting.append(request)
+        waiting, residents = self._waiting, self._router.residents
+        while waiting and not residents.full:
+            request = waiting.popleft()
             self._in_hand = [request]
-            self._scheduler.add(start(request), time.monotonic())
+            self._scheduler.add(self._router.start(request), time.monotonic())
 
     def _step(self) -> None:
         now_s = time.monotonic()
@@ -122,16 +137,23 @@ class Worker:
         for unit in batch:
             if unit.request.started_s is None:
                 unit.request.started_s = now_s
+        stage, started_s = batch[0].stage, time.monotonic()
         try:
             moved = self._executor.run(batch)
         except ExeuntError as error:
             self._batch_failed(batch, error)
             return
-        now_s = time.monotonic()
-        self._scheduler.add(moved.staying, now_s)
+        ended_s = time.monotonic()
+        if self.trace is not None:
+            self.trace.add(started_s, ended_s, batch, stage, self._scheduler.reason, moved.leaving)
+        self._scheduler.add(moved.staying, ended_s)
         for unit, found in moved.leaving:
-            self._scheduler.add(route(unit, found, self._stats, now_s), now_s)
+            self._scheduler.add(self._router.route(unit, found, ended_s), ended_s)
         self._in_hand = []
+        spent = self._stats.step
+        spent.steps += 1
+        spent.schedule_s += started_s - now_s
+        spent.route_s += time.monotonic() - ended_s
 
     def _batch_failed(self, batch: list[Unit], error: ExeuntError) -> None:
         if isinstance(error, SegmentError):
@@ -153,6 +175,8 @@ class Worker:
     def _abandon(self, error: Exception) -> None:
         """Fail every request that is left, in the queues, in hand and in the inbox."""
         left = {unit.request for unit in self._scheduler.drain()} | set(self._in_hand)
+        left |= set(self._waiting)
+        self._waiting.clear()
         while True:
             try:
                 request = self._inbox.get_nowait()

@@ -1,9 +1,10 @@
 """What every backend provides."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from exeunt.engine.bundle.manifest import Manifest
@@ -16,7 +17,7 @@ class LoadedSegment(Protocol):
     """A segment that is ready to run."""
 
     def run(self, inputs: Tensors) -> Tensors:
-        """Run the graph on a batch.
+        """Run the graph on a batch of any size.
 
         Args:
             inputs: by the graph's input names, C-contiguous, the batch axis first.
@@ -28,6 +29,32 @@ class LoadedSegment(Protocol):
             SegmentError: the graph failed; the message names the segment.
         """
         ...
+
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+        """Return a call that runs the graph on these arrays, as often as it is called.
+
+        Args:
+            inputs: by the graph's input names, C-contiguous; read anew by every call.
+            outputs: by the graph's output names, C-contiguous, of the shapes and dtypes that the
+                graph answers such inputs with; written by every call. None overlaps an input.
+
+        Returns:
+            The call; it keeps the arrays alive and raises SegmentError like `run`.
+
+        Raises:
+            SegmentError: the arrays do not fit the graph.
+        """
+        ...
+
+
+def bind_by_copy(segment: LoadedSegment, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+    """Return a bound call for a backend that cannot write into given memory: run, then copy."""
+
+    def call() -> None:
+        for name, array in segment.run(inputs).items():
+            np.copyto(outputs[name], array, casting="same_kind")
+
+    return call
 
 
 class Backend(Protocol):

@@ -8,6 +8,7 @@ rows with a larger b surer and later settled than others, and nothing depends on
 
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -15,7 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.engine.backends.base import Array, LoadedSegment, Tensors
+from exeunt.engine.backends.base import Array, LoadedSegment, Tensors, bind_by_copy
 from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
 from exeunt.engine.bundle.tensors import LOOP_TENSORS, Reference, StateSpec, TensorSpec
 from exeunt.engine.errors import SegmentError
@@ -76,6 +77,10 @@ class _FakeSegment:
             graph: self._state(Reference.parse(text).name, inputs, rows)
             for graph, text in self._spec.outputs.items()
         }
+
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+        """Run and copy; see `LoadedSegment.bind`."""
+        return bind_by_copy(self, inputs, outputs)
 
     def _state(self, name: str, inputs: Tensors, rows: int) -> Array:
         old = next(

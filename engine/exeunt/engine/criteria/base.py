@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Scores = NDArray[np.float32]  # [U], one for each decision unit
 Fired = NDArray[np.bool_]  # [U]
+Threshold = float | NDArray[np.float64]  # of all units, or [1], or [U]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,13 @@ class Criterion(Protocol):
         """Return [U] scores."""
         ...
 
-    def fires(self, scores: Scores, threshold: float) -> Fired:
-        """Return [U] whether each unit may leave; never true for NaN."""
+    def fires(self, scores: Scores, threshold: Threshold) -> Fired:
+        """Return [U] whether each unit may leave; never true for NaN.
+
+        Args:
+            scores: [U].
+            threshold: one for all, or float64 [1] or [U].
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from exeunt.engine.criteria.base import Evidence, Fired, Scores, required
+from exeunt.engine.criteria.base import Evidence, Fired, Scores, Threshold, required
 from exeunt.kernels.confidence import confidence
 
 
@@ -27,6 +27,6 @@ class Confidence:
         place = min(evidence.layer, len(self.temperature)) - 1
         return confidence(required(evidence.logits), self.temperature[place])
 
-    def fires(self, scores: Scores, threshold: float) -> Fired:
+    def fires(self, scores: Scores, threshold: Threshold) -> Fired:
         """Return where the largest probability is at least the threshold."""
         return scores.astype(np.float64) >= threshold

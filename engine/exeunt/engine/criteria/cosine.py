@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from exeunt.engine.criteria.base import Evidence, Fired, Scores, required
+from exeunt.engine.criteria.base import Evidence, Fired, Scores, Threshold, required
 from exeunt.kernels.cosine import cosine
 from exeunt.kernels.cosine.reference import Reduction
 
@@ -27,6 +27,6 @@ class Cosine:
         before, after = required(evidence.before), required(evidence.after)
         return cosine(before, after, evidence.valid, self.reduction)
 
-    def fires(self, scores: Scores, threshold: float) -> Fired:
+    def fires(self, scores: Scores, threshold: Threshold) -> Fired:
         """Return where the similarity is strictly above the threshold."""
         return scores.astype(np.float64) > threshold

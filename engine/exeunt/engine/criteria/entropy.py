@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from exeunt.engine.criteria.base import Evidence, Fired, Scores, required
+from exeunt.engine.criteria.base import Evidence, Fired, Scores, Threshold, required
 from exeunt.kernels.entropy import entropy
 
 
@@ -28,6 +28,6 @@ class Entropy:
         scores = entropy(logits)
         return scores / np.float32(math.log(logits.shape[-1])) if self.normalized else scores
 
-    def fires(self, scores: Scores, threshold: float) -> Fired:
+    def fires(self, scores: Scores, threshold: Threshold) -> Fired:
         """Return where the entropy is strictly below the threshold."""
         return scores.astype(np.float64) < threshold

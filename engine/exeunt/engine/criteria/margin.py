@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from exeunt.engine.criteria.base import Evidence, Fired, Scores, required
+from exeunt.engine.criteria.base import Evidence, Fired, Scores, Threshold, required
 from exeunt.kernels.margin import margin
 
 
@@ -22,6 +22,6 @@ class Margin:
         """Return p1 - p2, in [0, 1]."""
         return margin(required(evidence.logits))
 
-    def fires(self, scores: Scores, threshold: float) -> Fired:
+    def fires(self, scores: Scores, threshold: Threshold) -> Fired:
         """Return where the gap is strictly above the threshold."""
         return scores.astype(np.float64) > threshold

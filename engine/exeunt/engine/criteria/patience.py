@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.engine.criteria.base import Evidence, Fired, Scores, answerable
+from exeunt.engine.criteria.base import Evidence, Fired, Scores, Threshold, answerable
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Patience:
         assert evidence.streak is not None, "the executor counts the streak for patience"
         return evidence.streak.astype(np.float32)
 
-    def fires(self, scores: Scores, threshold: float) -> Fired:
+    def fires(self, scores: Scores, threshold: Threshold) -> Fired:
         """Return where the streak has reached the patience."""
-        if threshold < 1:
-            return np.zeros(len(scores), dtype=np.bool_)
-        return scores.astype(np.float64) >= threshold
+        patience = np.asarray(threshold)
+        fired: Fired = (scores.astype(np.float64) >= patience) & (patience >= 1)
+        return fired
 
 
 def next_streak(

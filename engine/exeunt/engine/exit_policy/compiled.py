@@ -1,6 +1,7 @@
 """An exit policy made ready for the step loop: rules by lane, thresholds by layer."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,20 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class _Kind:
+    """A lane's rules without their thresholds: (name, criterion, min_layer) of each."""
+
+    rules: tuple[tuple[str, Criterion, int], ...]
+    need_all: bool
+
+
+@lru_cache(maxsize=1024)
+def _kind(rules: tuple[tuple[str, Criterion, int], ...], need_all: bool) -> _Kind:
+    """Return the one object that stands for such rules, so that the step compares identities."""
+    return _Kind(rules, need_all)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the rules answer for U units after one layer.
 
@@ -48,7 +63,8 @@ class LanePolicy:
     """The rules of one lane under one task.
 
     reads_logits, reads_hidden: whether any rule does; a layer's exit head runs only for that. With
-    no rules the lane runs to full depth.
+    no rules the lane runs to full depth. kind: everything but the thresholds; one and the same
+    object for policies that are alike. thresholds: by layer, each [R, 1].
     """
 
     rules: tuple[Rule, ...] = ()
@@ -57,6 +73,8 @@ class LanePolicy:
     reads_hidden: bool = field(init=False)
     counts_streak: bool = field(init=False)
     first_exit: int = field(init=False)
+    kind: "_Kind" = field(init=False)
+    thresholds: tuple[NDArray[np.float64], ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Derive what the rules read from the rules."""
@@ -68,6 +86,14 @@ class LanePolicy:
             "reads_hidden": "hidden" in reads,
             "counts_streak": any(rule.name == "patience" for rule in self.rules),
             "first_exit": first,
+            "kind": _kind(
+                tuple((rule.name, rule.criterion, rule.min_layer) for rule in self.rules),
+                self.need_all,
+            ),
+            "thresholds": tuple(
+                np.array(column, dtype=np.float64)[:, np.newaxis]
+                for column in zip(*(rule.thresholds for rule in self.rules), strict=True)
+            ),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -76,11 +102,20 @@ class LanePolicy:
         """Return whether the exit head after this layer must run."""
         return self.reads_logits and (layer >= self.first_exit or self.counts_streak)
 
-    def judge(self, evidence: Evidence, units: int) -> Verdict:
+    def judge(
+        self, evidence: Evidence, units: int, thresholds: NDArray[np.float64] | None = None
+    ) -> Verdict:
         """Return which of the units may leave after `evidence.layer`, by which rule and score.
 
         Units whose logits hold no finite answer never leave.
+
+        Args:
+            evidence: what the layer showed of U units.
+            units: U.
+            thresholds: [R, 1] or [R, U], of units whose policies differ from this one in their
+                thresholds; this policy's own by default.
         """
+        limits = self.thresholds[evidence.layer - 1] if thresholds is None else thresholds
         layer = evidence.layer
         scores = np.full((len(self.rules), units), np.nan, dtype=np.float32)
         fired = np.zeros((len(self.rules), units), dtype=np.bool_)
@@ -89,7 +124,7 @@ class LanePolicy:
                 continue  # no exit head after this layer
             scores[place] = rule.criterion.score(evidence)
             if layer >= rule.min_layer:
-                fired[place] = rule.criterion.fires(scores[place], rule.thresholds[layer - 1])
+                fired[place] = rule.criterion.fires(scores[place], limits[place])
         if evidence.logits is not None:
             fired &= answerable(evidence.logits)
         leave: NDArray[np.bool_] = (

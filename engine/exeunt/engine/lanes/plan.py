@@ -1,7 +1,7 @@
 """The plan: a manifest's lanes with their segments loaded and every reference resolved."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from exeunt.engine.backends.base import LoadedSegment
@@ -18,6 +18,7 @@ class Stage:
 
     inputs: (graph name, reference) pairs. outputs: (graph name, state or head tensor) pairs.
     layer: 0 before the first layer. drops: references that nothing reads after this stage.
+    first_written: states of the lane that no stage before this one has written.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Stage:
     outputs: tuple[tuple[str, str], ...]
     layer: int
     drops: tuple[str, ...] = ()
+    first_written: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,17 @@ def _plan_lane(index: int, spec: LaneSpec, manifest: Manifest, load: Load) -> La
     first_layer = len(names) - spec.depth
     kept = _read_by_heads(spec, manifest) | set(spec.compare) | set(spec.compare.values())
     stages = []
+    written = {state for state, own in spec.state.items() if own.role == "cache"}
     for place, name in enumerate(names):
         later = {
             ref for other in names[place + 1 :] for ref in manifest.segments[other].inputs.values()
         }
         reads = set(manifest.segments[name].inputs.values())
         dead = () if spec.loop else tuple(sorted(reads - later - kept - set(spec.state)))
-        stages.append(_stage(name, manifest, load, max(0, place - first_layer + 1), dead))
+        stage = _stage(name, manifest, load, max(0, place - first_layer + 1))
+        new = tuple(state for _, state in stage.outputs if state not in written)
+        stages.append(replace(stage, drops=dead, first_written=new))
+        written |= set(new)
     heads = {layer: _stage(name, manifest, load, layer) for layer, name in spec.heads.items()}
     final = _stage(spec.final_head, manifest, load, spec.depth) if spec.final_head else None
     every = [*stages, *heads.values(), *([final] if final else [])]
@@ -142,12 +148,10 @@ def _read_by_heads(spec: LaneSpec, manifest: Manifest) -> set[str | None]:
     return {text for name in names for text in manifest.segments[name].inputs.values()}
 
 
-def _stage(
-    name: str, manifest: Manifest, load: Load, layer: int, drops: tuple[str, ...] = ()
-) -> Stage:
+def _stage(name: str, manifest: Manifest, load: Load, layer: int) -> Stage:
     spec = manifest.segments[name]
     outputs = tuple((graph, Reference.parse(text).name) for graph, text in spec.outputs.items())
-    return Stage(name, spec.kind, load(name), tuple(spec.inputs.items()), outputs, layer, drops)
+    return Stage(name, spec.kind, load(name), tuple(spec.inputs.items()), outputs, layer)
 
 
 def _plan_task(task: TaskSpec, lanes: dict[str, LanePlan], per_row: frozenset[str]) -> TaskPlan:

@@ -1,5 +1,6 @@
 """A request: one sample on its way through the lanes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ class Request:
 
     tensors: raw inputs, without a sample axis. shape_key: their shapes; only units of equal shapes
     share a batch. submitted_s, started_s: on the engine's clock. finished: each lane's units that
-    are through, by first row.
+    are through, by first row. units: all that have entered a lane. deadline_s: when the answer is
+    wanted, on the engine's clock; None where no time was named. number: counts the requests of an
+    engine. on_end: called once when the request is let go.
     """
 
     task: TaskPlan
@@ -52,6 +55,10 @@ class Request:
     started_s: float | None = None
     finished: dict[str, list["Unit"]] = field(default_factory=dict)
     entered: set[str] = field(default_factory=set)
+    units: list["Unit"] = field(default_factory=list)
+    deadline_s: float | None = None
+    number: int = 0
+    on_end: Callable[[], None] | None = None
 
     @property
     def abandoned(self) -> bool:
@@ -59,12 +66,18 @@ class Request:
         return self.future.done()
 
     def let_go(self) -> None:
-        """Drop the units that are through.
+        """Give the units' slots back and drop the units.
 
         They know their request, and such a circle would keep the tensors of both in memory until
         the next garbage collection.
         """
         self.finished.clear()
+        for unit in self.units:
+            unit.release()
+        self.units.clear()
+        ended, self.on_end = self.on_end, None
+        if ended is not None:
+            ended()
 
     def lane_policy(self, lane: LanePlan) -> LanePolicy:
         """Return the rules that this request was admitted under, for a lane."""

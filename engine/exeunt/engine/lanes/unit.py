@@ -10,6 +10,7 @@ from exeunt.engine.bundle.tensors import Reference
 from exeunt.engine.exit_policy.compiled import LanePolicy
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit, Request
+from exeunt.engine.lanes.slab import LaneSlab
 
 Array = NDArray[Any]
 
@@ -19,8 +20,9 @@ class Unit:
     """The state of a unit, filled by the engine.
 
     first_row: the place of its first row among the sample's. stage: the stage it waits for.
-    tensors: by reference, each [rows, ...]. answer, streak: patience's memory. tokens, exits: of a
-    loop, one a step. waiting_s: since when it waits, on the engine's clock.
+    tensors: by reference, each [rows, ...]; its own states are views of the slab. slab, slot: where
+    those lie; none in a probe. tokens, exits: of a loop, one a step. waiting_s: since when it
+    waits, on the engine's clock.
     """
 
     request: Request
@@ -29,8 +31,8 @@ class Unit:
     first_row: int
     tensors: dict[str, Array]
     stage: int = 0
-    answer: int = -1
-    streak: int = 0
+    slab: LaneSlab | None = None
+    slot: int = -1
     tokens: list[int] = field(default_factory=list)
     exits: list[LaneExit] = field(default_factory=list)
     waiting_s: float = 0.0
@@ -40,10 +42,27 @@ class Unit:
         """Rows of the unit."""
         return self.lane.unit_rows
 
+    def settle(self, slab: LaneSlab) -> None:
+        """Take a slot, and keep the caches there from the beginning."""
+        self.slab, self.slot = slab, slab.take()
+        for name, spec in self.lane.spec.state.items():
+            if spec.role == "cache":
+                blank = self.tensors[name]
+                kept = slab.state(name, blank.shape[1:], blank.dtype)[self.slot]
+                kept[:] = blank
+                self.tensors[name] = kept
+
+    def release(self) -> None:
+        """Give the slot back; releasing twice is harmless."""
+        slab, self.slab = self.slab, None
+        if slab is not None:
+            slab.give_back(self.slot)
+
     def next_step(self) -> None:
         """Go back to the beginning of the loop, for the next token."""
         self.stage = self.lane.loop_stage
-        self.answer, self.streak = -1, 0
+        if self.slab is not None:
+            self.slab.forget(self.slot)
         self.tensors |= loop_tensors(self.lane, self.tokens, self.rows)
 
 

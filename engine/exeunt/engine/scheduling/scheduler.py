@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import Shapes
 from exeunt.engine.lanes.unit import Unit
-from exeunt.engine.scheduling.policy import PolicySettings, Queue, choose
+from exeunt.engine.scheduling.policy import PolicySettings, Queue, Reason, choose
+from exeunt.engine.scheduling.table import StageTable
 
 Key = tuple[int, int, Shapes]  # lane, stage, shapes
 
@@ -14,13 +15,18 @@ Key = tuple[int, int, Shapes]  # lane, stage, shapes
 class Scheduler:
     """Queues of units by lane, stage and shapes. Used by the engine's thread alone.
 
-    max_batch_rows: rows of a batch at most; at least the largest group.
+    max_batch_rows: rows of a batch at most; at least the largest group. table: what each stage
+    costs. reason: why the last batch was chosen.
     """
 
-    def __init__(self, max_batch_rows: int, settings: PolicySettings) -> None:
+    def __init__(
+        self, max_batch_rows: int, settings: PolicySettings, table: StageTable | None = None
+    ) -> None:
         self._max_batch_rows = max_batch_rows
         self._settings = settings
+        self._table = table or StageTable()
         self._queues: dict[Key, deque[Unit]] = {}
+        self.reason: Reason = "deepest"
 
     @property
     def idle(self) -> bool:
@@ -44,9 +50,10 @@ class Scheduler:
         """
         while self._queues:
             keys = list(self._queues)
-            views = [_view(key, self._queues[key]) for key in keys]
-            key = keys[choose(views, self._settings, now_s)]
-            if batch := self._take(key):
+            views = [self._view(key, self._queues[key]) for key in keys]
+            choice = choose(views, self._settings, now_s)
+            if batch := self._take(keys[choice.place]):
+                self.reason = choice.reason
                 return batch
         return []
 
@@ -62,6 +69,17 @@ class Scheduler:
         for (lane, stage, _), queue in list(self._queues.items()):
             rows[lane, stage] = rows.get((lane, stage), 0) + _rows(queue)
         return rows
+
+    def _view(self, key: Key, queue: deque[Unit]) -> Queue:
+        stage = key[:2]
+        first = queue[0]
+        return Queue(
+            stage,
+            _rows(queue),
+            first.waiting_s,
+            self._table.worthwhile(stage),
+            self._table.latest_start_s(stage, first.request.deadline_s),
+        )
 
     def _take(self, key: Key) -> list[Unit]:
         queue = self._queues[key]
@@ -84,11 +102,6 @@ def _rows(queue: deque[Unit]) -> int:
         return len(queue) * queue[0].rows
     except IndexError:  # emptied by the engine's thread meanwhile
         return 0
-
-
-def _view(key: Key, queue: deque[Unit]) -> Queue:
-    lane, stage, _ = key
-    return Queue((lane, stage), _rows(queue), queue[0].waiting_s)
 
 
 def check_batch_rows(max_batch_rows: int, lanes: Iterable[LanePlan]) -> str | None:

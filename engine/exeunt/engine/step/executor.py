@@ -3,14 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from exeunt.engine.backends.base import Array
+import numpy as np
+
 from exeunt.engine.errors import ExeuntError, SegmentError
-from exeunt.engine.lanes.plan import LanePlan, Stage
+from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit
 from exeunt.engine.lanes.unit import Unit
 from exeunt.engine.stats import EngineStats
-from exeunt.engine.step.batch import gather, scatter
-from exeunt.engine.step.judging import at_depth_zero, judge
+from exeunt.engine.step.frame import gather
+from exeunt.engine.step.judging import Exits, at_depth, judge
+from exeunt.engine.step.ran import Ran
+from exeunt.engine.step.runner import Runners
 
 Clock = Callable[[], float]
 
@@ -24,9 +27,10 @@ class Moved:
 
 
 class Executor:
-    """Runs batches; holds no state of its own but the counters it fills."""
+    """Runs batches in the runners' memory and fills the counters."""
 
-    def __init__(self, stats: EngineStats, clock: Clock) -> None:
+    def __init__(self, runners: Runners, stats: EngineStats, clock: Clock) -> None:
+        self._runners = runners
         self._stats = stats
         self._clock = clock
 
@@ -39,42 +43,51 @@ class Executor:
         Raises:
             SegmentError: the segment or a head failed; the units cannot go on.
         """
-        lane = units[0].lane
-        stage = lane.stages[units[0].stage]
-        started_s = self._clock()
+        first = units[0]
+        lane, place = first.lane, first.stage
+        stage = lane.stages[place]
+        clock, stats = self._clock, self._stats
+        started_s = clock()
         try:
-            before = self._run_stage(lane, stage, units)
-            exits = self._judge(lane, stage, units, before)
+            runner = self._runners.of(lane, first.request.shape_key)
+            slots = np.fromiter((unit.slot for unit in units), dtype=np.intp, count=len(units))
+            frame, has_run = runner.frame(place, units, slots)
+            if not has_run:
+                gather(frame.sources, units, slots)
+            gathered_s = clock()
+            if not has_run:
+                frame.call()
+            ran_s = clock()
+            ran = Ran(runner, place, frame, units, slots, clock)
+            exits = judge(ran) if stage.layer else self._without_layers(lane, ran)
+            judged_s = clock()
+            runner.keep(frame, stage, units, slots)
         except ExeuntError:
             raise
         except Exception as error:  # whatever a backend or its library lets through
             raise SegmentError(f"segment {stage.name!r} failed: {error}") from error
-        rows = len(units) * units[0].rows
-        self._stats.batch_done(stage.name, lane.name, rows, self._clock() - started_s)
-        staying, leaving = [], []
-        for unit, found in zip(units, exits, strict=True):
-            unit.stage += 1
-            if found is None:
-                staying.append(unit)
-            else:
-                leaving.append((unit, found))
-        return Moved(staying, leaving)
+        kept_s = clock()
+        rows = len(units) * first.rows
+        stats.batch_done(stage.name, lane.name, stage.layer, rows, judged_s - gathered_s)
+        spent = stats.step
+        spent.gather_s += gathered_s - started_s
+        spent.segment_s += ran_s - gathered_s
+        spent.head_s += ran.head_s
+        spent.judge_s += judged_s - ran_s - ran.head_s
+        spent.keep_s += kept_s - judged_s
+        return _moved(units, exits)
 
     @staticmethod
-    def _run_stage(lane: LanePlan, stage: Stage, units: Sequence[Unit]) -> dict[str, Array]:
-        inputs = gather(stage, units)
-        scatter(stage, units, stage.segment.run(inputs))
-        if stage.layer == 0:
-            return {}
-        names = {text: graph for graph, text in stage.inputs}
-        return {state: inputs[names[state]] for state in lane.spec.compare if state in names}
+    def _without_layers(lane: LanePlan, ran: Ran) -> Exits:
+        if lane.depth == 0 and ran.place == len(lane.stages) - 1:
+            return at_depth(ran, None, range(len(ran.units)))
+        return {}
 
-    @staticmethod
-    def _judge(
-        lane: LanePlan, stage: Stage, units: Sequence[Unit], before: dict[str, Array]
-    ) -> list[LaneExit | None]:
-        if stage.layer:
-            return judge(lane, stage.layer, units, before)
-        if lane.depth == 0 and units[0].stage == len(lane.stages) - 1:
-            return at_depth_zero(lane, units)
-        return [None] * len(units)
+
+def _moved(units: Sequence[Unit], exits: Exits) -> Moved:
+    for unit in units:
+        unit.stage += 1
+    if not exits:
+        return Moved(list(units), [])
+    staying = [unit for place, unit in enumerate(units) if place not in exits]
+    return Moved(staying, [(units[place], found) for place, found in sorted(exits.items())])

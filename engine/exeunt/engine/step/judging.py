@@ -1,164 +1,169 @@
 """Judging a batch after a layer: who leaves, why, and with which logits."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.engine.backends.base import Tensors
 from exeunt.engine.criteria import Evidence, next_streak
 from exeunt.engine.criteria.base import answerable
 from exeunt.engine.exit_policy.compiled import LanePolicy, Verdict
-from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit
-from exeunt.engine.lanes.unit import Unit
-from exeunt.engine.step.batch import hidden_pair, run_head
+from exeunt.engine.step.ran import Logits, Ran
+
+Exits = dict[int, LaneExit]  # by place in the batch; who is not in it stays
+Places = NDArray[np.intp]  # of some units in the batch
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def judge(
-    lane: LanePlan, layer: int, units: Sequence[Unit], before: Tensors
-) -> list[LaneExit | None]:
-    """Return each unit's exit after this layer, None for those that stay.
+def judge(ran: Ran) -> Exits:
+    """Return who leaves after the layer that has just run.
 
-    Units admitted under different policies may share the batch: each is judged by its own.
+    Units admitted under different policies may share the batch: each is judged by its own. Those
+    whose policies differ in thresholds alone are judged together.
+    """
+    policies = [unit.policy for unit in ran.units]
+    kind = policies[0].kind
+    if all(policy.kind is kind for policy in policies):
+        return _judge_alike(ran, policies, None)
+    by_kind: dict[int, list[int]] = {}
+    for place, policy in enumerate(policies):
+        by_kind.setdefault(id(policy.kind), []).append(place)
+    exits: Exits = {}
+    for places in by_kind.values():
+        some = [policies[place] for place in places]
+        found = _judge_alike(ran, some, np.asarray(places, dtype=np.intp))
+        exits |= {places[order]: left for order, left in found.items()}
+    return exits
+
+
+def _judge_alike(ran: Ran, policies: Sequence[LanePolicy], places: Places | None) -> Exits:
+    """Judge units by rules that differ in thresholds alone.
 
     Args:
-        lane: the lane they walk.
-        layer: the one that just ran, counting from 1.
-        units: hold the states after it.
-        before: the layer's gathered inputs by state, for the states that cosine compares.
+        ran: the batch.
+        policies: of the units judged here.
+        places: theirs in the batch; None for the whole of it.
+
+    Returns:
+        The exits by the units' order in `policies`.
     """
-    first = units[0].policy
-    if all(unit.policy is first for unit in units):
-        return _judge_alike(first, lane, layer, units, before)
-    rows = units[0].rows
-    exits: list[LaneExit | None] = [None] * len(units)
-    by_policy: dict[int, list[int]] = {}
-    for place, unit in enumerate(units):
-        by_policy.setdefault(id(unit.policy), []).append(place)
-    for places in by_policy.values():
-        index = (np.asarray(places)[:, np.newaxis] * rows + np.arange(rows)).ravel()
-        part = {state: array[index] for state, array in before.items()}
-        some = [units[place] for place in places]
-        for place, found in zip(
-            places, _judge_alike(some[0].policy, lane, layer, some, part), strict=True
-        ):
-            exits[place] = found
-    return exits
-
-
-def _judge_alike(
-    policy: LanePolicy, lane: LanePlan, layer: int, units: Sequence[Unit], before: Tensors
-) -> list[LaneExit | None]:
+    lane, layer, policy = ran.lane, ran.layer, policies[0]
     last = layer == lane.depth
     if not policy.rules:
-        return _at_depth(lane, units) if last else [None] * len(units)
+        return at_depth(ran, places, range(len(policies))) if last else {}
     logits = None
     if layer in lane.heads and policy.wants_head(layer):
-        logits = run_head(lane.heads[layer], units)
-    streak = _count_streak(units, logits) if policy.counts_streak else None
+        logits = _some(ran.logits(lane.heads[layer]), places)
+    streak = _count_streak(ran, logits, places) if policy.counts_streak else None
     if layer < policy.first_exit and not last:
-        return [None] * len(units)
-    old, new, valid = (
-        hidden_pair(lane.spec.compare, before, units) if policy.reads_hidden else (None,) * 3
-    )
-    verdict = policy.judge(Evidence(layer, logits, old, new, valid, streak), len(units))
-    exits: list[LaneExit | None] = [None] * len(units)
-    leaving = [place for place, leaves in enumerate(verdict.leave) if leaves]
-    _leave(policy, lane, layer, units, logits, verdict, leaving, exits)
+        return {}
+    old = new = valid = None
+    if policy.reads_hidden:
+        whole_old, whole_new, whole_valid = ran.compared()
+        old, new = _some(whole_old, places), _some(whole_new, places)
+        valid = None if whole_valid is None else _some(whole_valid, places)
+    evidence = Evidence(layer, logits, old, new, valid, streak)
+    verdict = policy.judge(evidence, len(policies), _thresholds(policies, layer))
+    exits = _leave(ran, policies, logits, verdict, places) if verdict.leave.any() else {}
     if last:
-        staying = [place for place, found in enumerate(exits) if found is None]
-        rest = [units[place] for place in staying]
-        scores = verdict.scores[0, staying]
-        # Without a head of its own for full depth, the last exit's logits are the answer already.
-        known = None if lane.final_head or logits is None else logits[staying]
-        for place, found in zip(staying, _at_depth(lane, rest, policy, scores, known), strict=True):
-            exits[place] = found
+        rest = [order for order in range(len(policies)) if order not in exits]
+        exits |= at_depth(ran, places, rest, policies, verdict.scores[0])
     return exits
+
+
+def _some(array: NDArray[Scalar], places: Places | None) -> NDArray[Scalar]:
+    return array if places is None else array[places]
+
+
+def _thresholds(policies: Sequence[LanePolicy], layer: int) -> NDArray[np.float64]:
+    """Return the rules' thresholds after this layer: [R, 1], or [R, U] where units differ."""
+    first = policies[0]
+    if all(policy is first for policy in policies):
+        return first.thresholds[layer - 1]
+    return np.concatenate([policy.thresholds[layer - 1] for policy in policies], axis=1)
 
 
 def _leave(
-    policy: LanePolicy,
-    lane: LanePlan,
-    layer: int,
-    units: Sequence[Unit],
-    logits: NDArray[np.float32] | None,
+    ran: Ran,
+    policies: Sequence[LanePolicy],
+    logits: Logits | None,
     verdict: Verdict,
-    leaving: list[int],
-    exits: list[LaneExit | None],
-) -> None:
-    """Write the exits of the leaving units; one whose answer is not finite stays."""
-    if not leaving:
-        return
-    answers: NDArray[np.float32] | None = None
-    if layer in lane.heads:
-        answers = (
-            logits[leaving]
-            if logits is not None
-            else run_head(lane.heads[layer], [units[place] for place in leaving])
-        )
+    places: Places | None,
+) -> Exits:
+    """Return the exits of units for which a rule fired; one whose answer is not finite stays."""
+    lane, layer = ran.lane, ran.layer
+    leaving = np.flatnonzero(verdict.leave)
+    answers: Logits | None = None
+    if logits is not None:
+        answers = logits[leaving]
+    elif layer in lane.heads:
+        whole = ran.logits(lane.heads[layer])
+        answers = whole[leaving if places is None else places[leaving]]
     elif lane.last_head is not None:
-        return  # no exit head after this layer: there is nothing to answer with
-    sound = answerable(answers) if answers is not None else np.ones(len(leaving), dtype=np.bool_)
-    for order, place in enumerate(leaving):
-        if not sound[order]:
+        return {}  # no exit head after this layer: there is nothing to answer with
+    sound = None if answers is None else answerable(answers)
+    exits: Exits = {}
+    for row, order in enumerate(leaving.tolist()):
+        if sound is not None and not sound[row]:
             continue
-        which = int(verdict.rule[place])
-        rule = policy.rules[which]
-        exits[place] = LaneExit(
+        which = int(verdict.rule[order])
+        rule = policies[order].rules[which]
+        exits[order] = LaneExit(
             layer,
             rule.name,
             True,
-            float(verdict.scores[which, place]),
+            float(verdict.scores[which, order]),
             rule.thresholds[layer - 1],
-            None if answers is None else answers[order],
-        )
-
-
-def _at_depth(
-    lane: LanePlan,
-    units: Sequence[Unit],
-    policy: LanePolicy | None = None,
-    scores: NDArray[np.float32] | None = None,
-    logits: NDArray[np.float32] | None = None,
-) -> list[LaneExit | None]:
-    """Return the exits of units that ran to the end without a rule that fired.
-
-    logits: [U, C] of the last head, where it has run already.
-    """
-    if not units:
-        return []
-    if logits is None and lane.last_head is not None:
-        logits = run_head(lane.last_head, units)
-    exits: list[LaneExit | None] = []
-    for place in range(len(units)):
-        rule = policy.rules[0] if policy else None
-        score = float(scores[place]) if scores is not None else None
-        exits.append(
-            LaneExit(
-                lane.depth,
-                rule.name if rule else "never",
-                False,
-                None if score is None or score != score else score,
-                rule.thresholds[-1] if rule else None,
-                None if logits is None else logits[place],
-            )
+            None if answers is None else answers[row],
         )
     return exits
 
 
-def at_depth_zero(lane: LanePlan, units: Sequence[Unit]) -> list[LaneExit | None]:
-    """Return the exits of units in a lane that has no layers."""
-    return _at_depth(lane, units)
+def at_depth(
+    ran: Ran,
+    places: Places | None,
+    orders: Sequence[int],
+    policies: Sequence[LanePolicy] | None = None,
+    scores: NDArray[np.float32] | None = None,
+) -> Exits:
+    """Return the exits of units that ran to the end without a rule that fired.
+
+    Args:
+        ran: the batch.
+        places: of the units judged together; None for the whole batch.
+        orders: which of those ran to the end.
+        policies: of the units judged together; None under `never`.
+        scores: [U] of the first rule, NaN where it had none.
+    """
+    if not orders:
+        return {}
+    head = ran.lane.last_head
+    chosen = np.asarray(orders, dtype=np.intp)
+    logits = ran.logits(head)[chosen if places is None else places[chosen]] if head else None
+    exits: Exits = {}
+    for row, order in enumerate(orders):
+        rule = policies[order].rules[0] if policies else None
+        score = None if scores is None else float(scores[order])
+        exits[order] = LaneExit(
+            ran.lane.depth,
+            rule.name if rule else "never",
+            False,
+            None if score is None or score != score else score,
+            rule.thresholds[-1] if rule else None,
+            None if logits is None else logits[row],
+        )
+    return exits
 
 
-def _count_streak(units: Sequence[Unit], logits: NDArray[np.float32] | None) -> NDArray[np.int64]:
+def _count_streak(ran: Ran, logits: Logits | None, places: Places | None) -> NDArray[np.int64]:
     """Advance and return the units' patience streaks; without a head they stay as they are."""
-    streak = np.fromiter((unit.streak for unit in units), dtype=np.int64, count=len(units))
+    slab = ran.runner.slab
+    slots = ran.slots if places is None else ran.slots[places]
+    streak: NDArray[np.int64] = slab.streaks[slots]
     if logits is None:
         return streak
-    answers = np.fromiter((unit.answer for unit in units), dtype=np.int64, count=len(units))
-    answers, streak = next_streak(logits, answers, streak)
-    for place, unit in enumerate(units):
-        unit.answer, unit.streak = int(answers[place]), int(streak[place])
+    answers, streak = next_streak(logits, slab.answers[slots], streak)
+    slab.answers[slots], slab.streaks[slots] = answers, streak
     return streak

@@ -4,49 +4,70 @@ from exeunt.engine.answer import Answer, LaneReport, Timings
 from exeunt.engine.criteria.base import answerable
 from exeunt.engine.errors import ModelOutputInvalid
 from exeunt.engine.lanes.request import LaneExit, Request
+from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.lanes.unit import Unit, enter_lane
 from exeunt.engine.stats import EngineStats
+from exeunt.engine.step.runner import Runners
 from exeunt.kernels.confidence import softmax
 
 MAX_UNNAMED = 64  # classes without labels beyond this are a vocabulary: only the index is told
 
 
-def start(request: Request) -> list[Unit]:
-    """Return the units of the lanes that need no other."""
-    return _enter_ready(request)
+class Router:
+    """Lets units into lanes, each with a slot in its lane's slab, and out of them again.
 
-
-def route(unit: Unit, found: LaneExit, stats: EngineStats, now_s: float) -> list[Unit]:
-    """Let a unit leave its lane (or a loop's step) and return the units that wait next.
-
-    Resolves the request's future when its answering lane is through.
+    runners: hold the slabs. residents: bounds who may be under way. stats: counts who left.
     """
-    request, lane = unit.request, unit.lane
-    unit.exits.append(found)
-    stats.unit_left(lane.name, lane.depth, found)
-    if found.logits is not None and not answerable(found.logits):
-        fail(
-            request,
-            ModelOutputInvalid(
+
+    def __init__(self, runners: Runners, residents: Residents, stats: EngineStats) -> None:
+        self._runners = runners
+        self.residents = residents
+        self._stats = stats
+
+    def start(self, request: Request) -> list[Unit]:
+        """Return the units of the lanes that need no other; the request counts as resident."""
+        if request.abandoned:
+            return []
+        self.residents.enter(request)
+        return self._enter_ready(request)
+
+    def route(self, unit: Unit, found: LaneExit, now_s: float) -> list[Unit]:
+        """Let a unit leave its lane (or a loop's step) and return the units that wait next.
+
+        Resolves the request's future when its answering lane is through.
+        """
+        request, lane = unit.request, unit.lane
+        unit.exits.append(found)
+        self._stats.unit_left(lane.name, lane.depth, found)
+        if request.abandoned:  # it failed elsewhere, or its caller has left: nothing goes on
+            request.let_go()
+            return []
+        if found.logits is not None and not answerable(found.logits):
+            error = ModelOutputInvalid(
                 f"lane {lane.name!r} answered with logits that are not finite numbers at layer"
                 f" {found.layer}: check the checkpoint and its precision"
-            ),
-            stats,
-            now_s,
-        )
-        return []
-    if lane.spec.loop and not _loop_ends(unit, found):
-        unit.next_step()
-        return [unit]
-    through = request.finished.setdefault(lane.name, [])
-    through.append(unit)
-    if len(through) < lane.units:
-        return []
-    through.sort(key=lambda other: other.first_row)
-    if lane is request.task.lane:
-        _answer(request, unit, stats, now_s)
-        return []
-    return _enter_ready(request)
+            )
+            fail(request, error, self._stats, now_s)
+            return []
+        if lane.spec.loop and not _loop_ends(unit, found):
+            unit.next_step()
+            return [unit]
+        through = request.finished.setdefault(lane.name, [])
+        through.append(unit)
+        if len(through) < lane.units:
+            return []
+        through.sort(key=lambda other: other.first_row)
+        if lane is request.task.lane:
+            _answer(request, unit, self._stats, now_s)
+            return []
+        return self._enter_ready(request)
+
+    def _enter_ready(self, request: Request) -> list[Unit]:
+        entering = [unit for lane in request.ready_lanes() for unit in enter_lane(request, lane)]
+        for unit in entering:
+            unit.settle(self._runners.of(unit.lane, request.shape_key).slab)
+        request.units += entering
+        return entering
 
 
 def fail(request: Request, error: Exception, stats: EngineStats, now_s: float) -> None:
@@ -55,10 +76,6 @@ def fail(request: Request, error: Exception, stats: EngineStats, now_s: float) -
     if request.future.fail(error):
         kind = getattr(error, "error_type", "internal")
         stats.request_done(kind, _queue_s(request, now_s), now_s - request.submitted_s)
-
-
-def _enter_ready(request: Request) -> list[Unit]:
-    return [unit for lane in request.ready_lanes() for unit in enter_lane(request, lane)]
 
 
 def _loop_ends(unit: Unit, found: LaneExit) -> bool:

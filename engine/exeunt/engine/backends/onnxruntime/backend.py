@@ -1,5 +1,6 @@
 """The ONNX Runtime backend."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,8 +26,30 @@ class _OnnxSegment:
         try:
             outputs = self._session.run(self._outputs, inputs)
         except Exception as error:  # the library raises many types, none of them documented
-            raise SegmentError(f"segment {self._name!r} failed in ONNX Runtime: {error}") from error
+            raise self._failed(error) from error
         return dict(zip(self._outputs, outputs, strict=True))
+
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+        """Bind the arrays' memory once; see `LoadedSegment.bind`."""
+        binding = self._session.io_binding()
+        try:
+            for bound, bind in ((inputs, binding.bind_input), (outputs, binding.bind_output)):
+                for name, array in bound.items():
+                    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        except Exception as error:  # as in run
+            raise self._failed(error) from error
+        run = self._session.run_with_iobinding
+
+        def call(_alive: tuple[Tensors, Tensors] = (dict(inputs), dict(outputs))) -> None:
+            try:
+                run(binding)
+            except Exception as error:  # as in run
+                raise self._failed(error) from error
+
+        return call
+
+    def _failed(self, error: Exception) -> SegmentError:
+        return SegmentError(f"segment {self._name!r} failed in ONNX Runtime: {error}")
 
 
 class OnnxRuntimeBackend:

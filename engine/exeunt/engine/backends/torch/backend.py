@@ -1,9 +1,10 @@
 """The torch backend."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exeunt.engine.backends.base import LoadedSegment, Tensors
+from exeunt.engine.backends.base import LoadedSegment, Tensors, bind_by_copy
 from exeunt.engine.backends.torch.library import require_libraries, share_threads
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.errors import SegmentError
@@ -23,6 +24,10 @@ class _TorchSegment:
             return self._graph.run(inputs)
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
             raise SegmentError(f"segment {self._name!r} failed in torch: {error}") from error
+
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+        """Run and copy; see `LoadedSegment.bind`."""
+        return bind_by_copy(self, inputs, outputs)
 
 
 class TorchBackend:

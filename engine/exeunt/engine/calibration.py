@@ -1,0 +1,117 @@
+"""Start-up: every stage is run at a few batch sizes, which warms it up and tells what it costs."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from exeunt.engine.backends.base import Array
+from exeunt.engine.exit_policy.compiled import CompiledPolicy
+from exeunt.engine.lanes.plan import LanePlan, Plan, TaskPlan
+from exeunt.engine.lanes.request import Request
+from exeunt.engine.lanes.unit import Unit, enter_lane
+from exeunt.engine.pending import Pending
+from exeunt.engine.scheduling.costs import Costs, fit_cost
+from exeunt.engine.step.frame import gather
+from exeunt.engine.step.runner import Runners
+
+SMALL_BATCH = 4
+REPEATS = 3
+BUDGET_S = 1.5  # of one walk at the largest batch; where it would take longer, a smaller one serves
+
+Measured = dict[tuple[int, int], list[tuple[int, float]]]  # by lane and stage: (rows, seconds)
+
+
+class Calibration:
+    """Walks blank samples through every lane, to full depth, and times each stage with its head.
+
+    runners: whose frames are warmed. policy: any; nobody is judged. max_batch_rows: the largest.
+    """
+
+    def __init__(
+        self, plan: Plan, runners: Runners, policy: CompiledPolicy, max_batch_rows: int
+    ) -> None:
+        self._plan = plan
+        self._runners = runners
+        self._policy = policy
+        self._max_batch_rows = max_batch_rows
+        self._measured: Measured = defaultdict(list)
+
+    def measure(self, tensors: Mapping[str, Array]) -> Costs:
+        """Return the fitted costs of every stage of every task.
+
+        Args:
+            tensors: one blank sample's raw tensors, without a sample axis.
+
+        Raises:
+            SegmentError: a segment failed.
+        """
+        largest = max(1, self._max_batch_rows // self._plan.rows)
+        self._walk_all(tensors, 1)
+        if largest > 1:
+            small = min(SMALL_BATCH, largest)
+            taken_s = self._walk_all(tensors, small)
+            affordable = int(small * BUDGET_S / max(taken_s, 1e-9))
+            if min(largest, affordable) > small:
+                self._walk_all(tensors, min(largest, affordable))
+        stages = {
+            stage: fit_cost([rows for rows, _ in runs], [seconds for _, seconds in runs])
+            for stage, runs in self._measured.items()
+        }
+        followers = {
+            lane.index: tuple(
+                other.index for other in self._plan.lanes if lane.name in other.spec.join
+            )
+            for lane in self._plan.lanes
+        }
+        return Costs(stages, followers)
+
+    def _walk_all(self, tensors: Mapping[str, Array], count: int) -> float:
+        started_s = time.perf_counter()
+        for task in self._plan.tasks.values():
+            self._walk_task(task, tensors, count)
+        return (time.perf_counter() - started_s) / REPEATS
+
+    def _walk_task(self, task: TaskPlan, tensors: Mapping[str, Array], count: int) -> None:
+        shapes = tuple(tensors[name].shape for name in self._plan.manifest.tensors)
+        requests = [
+            Request(task, dict(tensors), shapes, self._policy, Pending(), 0.0) for _ in range(count)
+        ]
+        try:
+            for lane in task.lanes:
+                units = [unit for request in requests for unit in self._enter(request, lane)]
+                fitting = max(1, self._max_batch_rows // lane.unit_rows)
+                for first in range(0, len(units), fitting):
+                    self._walk_lane(lane, units[first : first + fitting])
+                for unit in units:
+                    unit.request.finished.setdefault(lane.name, []).append(unit)
+        finally:
+            for request in requests:
+                request.let_go()
+
+    def _enter(self, request: Request, lane: LanePlan) -> list[Unit]:
+        units = enter_lane(request, lane)
+        for unit in units:
+            unit.settle(self._runners.of(lane, request.shape_key).slab)
+        request.units += units
+        return units
+
+    def _walk_lane(self, lane: LanePlan, units: Sequence[Unit]) -> None:
+        runner = self._runners.of(lane, units[0].request.shape_key)
+        slots = np.array([unit.slot for unit in units], dtype=np.intp)
+        for place, stage in enumerate(lane.stages):
+            frame, _ = runner.frame(place, units, slots)
+            gather(frame.sources, units, slots)
+            seconds = []
+            for _ in range(REPEATS):
+                started_s = time.perf_counter()
+                frame.call()
+                if stage.layer in lane.heads:
+                    runner.head(lane.heads[stage.layer], place, frame, units, slots)
+                seconds.append(time.perf_counter() - started_s)
+            runner.keep(frame, stage, units, slots)
+            rows = len(units) * lane.unit_rows
+            self._measured[lane.index, place].append((rows, min(seconds)))
+        if lane.final_head is not None:
+            runner.head(lane.final_head, len(lane.stages) - 1, frame, units, slots)

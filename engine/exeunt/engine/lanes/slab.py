@@ -1,0 +1,62 @@
+"""The slab: the states of a lane's units in one array a state, and a free list of its slots."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+
+class LaneSlab:
+    """Holds every unit of one lane and one set of input shapes at a slot of its own.
+
+    Memory is reserved when a state's shape is first known and touched slot by slot: the slots that
+    were given back last are handed out first.
+
+    capacity: units at most. unit_rows: rows of a unit.
+    """
+
+    def __init__(self, capacity: int, unit_rows: int) -> None:
+        self.capacity = capacity
+        self._unit_rows = unit_rows
+        self._free = list(range(capacity - 1, -1, -1))
+        self.states: dict[str, Array] = {}  # by name, [capacity, unit_rows, ...]
+        # Patience's memory of each unit: its last answer and how often that was repeated.
+        self.answers = np.full(capacity, -1, dtype=np.int64)
+        self.streaks = np.zeros(capacity, dtype=np.int64)
+
+    @property
+    def used(self) -> int:
+        """Slots that are taken."""
+        return self.capacity - len(self._free)
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of the states known so far, for one unit."""
+        return sum(array[0].nbytes for array in self.states.values())
+
+    def take(self) -> int:
+        """Return a free slot, its patience memory blank."""
+        slot = self._free.pop()
+        self.forget(slot)
+        return slot
+
+    def forget(self, slot: int) -> None:
+        """Blank a unit's patience memory."""
+        self.answers[slot] = -1
+        self.streaks[slot] = 0
+
+    def give_back(self, slot: int) -> None:
+        """Free a slot."""
+        self._free.append(slot)
+
+    def state(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> Array:
+        """Return a state's array [capacity, unit_rows, *shape], made on the first call."""
+        found = self.states.get(name)
+        wanted = (self.capacity, self._unit_rows, *shape)
+        if found is None:
+            found = self.states[name] = np.empty(wanted, dtype=dtype)
+        assert found.shape == wanted, f"{name} changed its shape from {found.shape} to {wanted}"
+        return found
