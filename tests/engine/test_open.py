@@ -49,7 +49,7 @@ def test_no_threads_asked_for_takes_those_of_the_process() -> None:
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'jax'.*'fake', 'onnxruntime', 'torch'"):
+    with pytest.raises(ConfigError, match=r"'jax'.*'fake', 'onnxruntime', 'openvino', 'torch'"):
         open_backend("jax", 1)
 
 

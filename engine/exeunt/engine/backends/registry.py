@@ -3,41 +3,56 @@
 from collections.abc import Callable
 
 from exeunt.engine.backends.base import Backend
+from exeunt.engine.config import Precision
 from exeunt.engine.errors import ConfigError
 
 
-def _onnxruntime(threads: int) -> Backend:
+def _onnxruntime(threads: int, _precision: Precision) -> Backend:
     from exeunt.engine.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(threads)
 
 
-def _torch(threads: int) -> Backend:
+def _openvino(threads: int, precision: Precision) -> Backend:
+    from exeunt.engine.backends.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(threads, precision)
+
+
+def _torch(threads: int, _precision: Precision) -> Backend:
     from exeunt.engine.backends.torch import TorchBackend
 
     return TorchBackend(threads)
 
 
-def _fake(threads: int) -> Backend:  # noqa: ARG001 (one signature for every backend)
+def _fake(_threads: int, _precision: Precision) -> Backend:
     from exeunt.engine.backends.fake import FakeBackend
 
     return FakeBackend()
 
 
-BACKENDS: dict[str, Callable[[int], Backend]] = {
+BACKENDS: dict[str, Callable[[int, Precision], Backend]] = {
     "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
     "torch": _torch,
     "fake": _fake,
 }
+REDUCED_PRECISION = ("openvino",)
 
 
-def open_backend(name: str, threads: int) -> Backend:
+def open_backend(name: str, threads: int, precision: Precision = "fp32") -> Backend:
     """Return the backend of that name with `threads` compute threads.
 
     Raises:
-        ConfigError: there is no such backend, or the thread pool has another size already.
+        ConfigError: there is no such backend, it or this CPU cannot compute in that precision, or
+            the thread pool has another size already.
         BackendUnavailable: its library is missing or cannot run here.
     """
     if name not in BACKENDS:
         raise ConfigError(f"unknown backend {name!r}: expected one of {sorted(BACKENDS)}")
-    return BACKENDS[name](threads)
+    if precision != "fp32" and name not in REDUCED_PRECISION:
+        raise ConfigError(
+            f"the backend {name} computes in fp32 alone, and precision {precision} was asked for:"
+            f" set precision to fp32, or backend to {' or '.join(REDUCED_PRECISION)}"
+        )
+    return BACKENDS[name](threads, precision)

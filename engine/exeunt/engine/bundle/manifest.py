@@ -30,6 +30,17 @@ class SegmentParity(Frozen):
     tolerance: float
 
 
+class PrecisionSpec(Frozen):
+    """The number format of the layers' weights, and what it does to a row's answer.
+
+    batch_invariant: whether a row's answer is the same whatever shares its batch. Not so with int8,
+    where one scale is taken over the whole batch.
+    """
+
+    layers: Literal["fp32", "int8"]
+    batch_invariant: bool
+
+
 class SegmentSpec(Frozen):
     """One exported graph: its file, and where each of its tensors lives.
 
@@ -143,8 +154,8 @@ class Manifest(Frozen):
     """A bundle's `manifest.json`.
 
     format: the version of this record. tensors: the raw inputs. inputs: how an image and a text
-    become them. exit_policy: what the bundle recommends. files: the sha256 of every other file.
-    tools: versions of what wrote it.
+    become them. exit_policy: what the bundle recommends. precision: float32 and batch-invariant
+    where it is absent. files: the sha256 of every other file. tools: versions of what wrote it.
     """
 
     format: Literal[1]
@@ -156,8 +167,14 @@ class Manifest(Frozen):
     lanes: tuple[LaneSpec, ...] = Field(min_length=1)
     segments: dict[SegmentName, SegmentSpec]
     exit_policy: dict[str, Any] | None = None
+    precision: PrecisionSpec | None = None
     files: dict[RelativeFile, Sha256] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a row's answer is the same whatever shares its batch."""
+        return self.precision is None or self.precision.batch_invariant
 
     def lane(self, name: str) -> LaneSpec:
         """Return the lane of that name; raises KeyError when there is none."""
