@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: cut, trace, measure, write."""
+"""From a checkpoint, or a model that is planned already, to a bundle: trace, measure, write."""
 
 import shutil
 from collections.abc import Callable
@@ -30,6 +30,7 @@ NO_SHA256 = "0" * 64  # of a file that is not written yet
 DEFAULT_TOLERANCE = 1e-4
 
 Progress = Callable[[str, int, int], None]
+SegmentWriter = Callable[[SegmentPlan, Path], None]
 
 
 @dataclass(frozen=True)
@@ -75,29 +76,84 @@ def export_bundle(
     """
     if not source.is_dir():
         raise ExportError(f"{source} is no directory: expected a checkpoint")
-    if not tolerance >= 0:
-        raise ExportError(f"the tolerance must be 0 or more, found {tolerance}")
+    _check_tolerance(tolerance)
     check_out(source, out, overwrite=overwrite)
     tell = progress or _silent
     policy = _policy(source, exit_policy)
-    runner = backend or open_backend("onnxruntime", EngineConfig().compute_threads)
+    runner = backend or _default_backend()
     tell("load the checkpoint", 0, 1)
-    plan = find_family(source, family).describe(source)
-    draft = _draft(plan, name, policy)
+    return write_bundle(
+        find_family(source, family).describe(source),
+        out,
+        name=name,
+        exit_policy=policy,
+        tolerance=tolerance,
+        overwrite=overwrite,
+        backend=runner,
+        progress=progress,
+        examples=source / EXAMPLES,
+    )
+
+
+def write_bundle(
+    plan: BundlePlan,
+    out: Path,
+    *,
+    name: str | None = None,
+    exit_policy: ExitPolicy | None = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+    overwrite: bool = False,
+    backend: Backend | None = None,
+    progress: Progress | None = None,
+    examples: Path | None = None,
+    write: SegmentWriter = write_segment,
+) -> ExportReport:
+    """Write a planned model as a bundle at `out`, which appears only when all is well.
+
+    Args:
+        plan: the model, cut into segments.
+        out: where the bundle goes; missing or empty, or with `overwrite` another bundle.
+        name: the bundle's name; the plan's own by default.
+        exit_policy: what the bundle carries as its recommendation.
+        tolerance: the largest absolute error allowed of a segment or of the composed model.
+        overwrite: replace a bundle at `out`.
+        backend: runs the graphs while parity is measured; ONNX Runtime by default.
+        progress: called with what is being done, steps done and steps in all.
+        examples: a directory with `examples.jsonl`, over which parity is measured as well.
+        write: writes a segment's graph to a file; each is measured, whoever wrote it.
+
+    Raises:
+        ExportError: the plan contradicts itself, `out` cannot be written, or parity fails.
+        ExitPolicyError: the exit policy does not fit the model.
+    """
+    _check_tolerance(tolerance)
+    tell = progress or _silent
+    runner = backend or _default_backend()
+    draft = _draft(plan, name, exit_policy)
     steps = len(plan.segments) + 3
     with staged(out) as stage:
+        check_out(stage, out, overwrite=overwrite)  # nothing but the stage moves to `out`
         for done, segment in enumerate(plan.segments, 1):
             tell(f"trace {segment.name}", done, steps)
-            write_segment(segment, stage / _file(segment))
+            write(segment, stage / _file(segment))
         manifest = _with_files(draft, plan, stage)
         tell("measure parity", steps - 2, steps)
-        report = _measure(plan, Bundle(stage, manifest), runner, source / EXAMPLES, tolerance)
+        report = _measure(plan, Bundle(stage, manifest), runner, examples, tolerance)
         tell("write the bundle", steps - 1, steps)
         manifest = _finish(manifest, report, stage)
         Bundle.open(stage)
         size = sum(file.stat().st_size for file in stage.rglob("*") if file.is_file())
     tell("done", steps, steps)
     return ExportReport(out, manifest, report, size)
+
+
+def _check_tolerance(tolerance: float) -> None:
+    if not tolerance >= 0:
+        raise ExportError(f"the tolerance must be 0 or more, found {tolerance}")
+
+
+def _default_backend() -> Backend:
+    return open_backend("onnxruntime", EngineConfig().compute_threads)
 
 
 def _policy(source: Path, given: Path | None) -> ExitPolicy | None:
@@ -169,10 +225,10 @@ def _with_files(draft: Manifest, plan: BundlePlan, stage: Path) -> Manifest:
 
 
 def _measure(
-    plan: BundlePlan, bundle: Bundle, backend: Backend, examples: Path, tolerance: float
+    plan: BundlePlan, bundle: Bundle, backend: Backend, examples: Path | None, tolerance: float
 ) -> ParityReport:
     comparison = Comparison(plan, bundle, backend)
-    random, real = random_cases(plan), real_cases(examples, bundle)
+    random, real = random_cases(plan), real_cases(examples, bundle) if examples else []
     report = ParityReport(
         reference=f"torch {bundle.manifest.tools['torch']}",
         runtime=backend.name,
