@@ -21,7 +21,14 @@ SEES: dict[str, set[str]] = {
 CLI = "server/exeunt/server/cli"  # may name every part, each loaded with its command only
 WEB = {"fastapi", "starlette", "uvicorn"}
 DEVICE = {"torch", "onnxruntime", "onnx", "onnxscript", "tensorrt", "triton", "openvino"}
-DEVICE_HOMES = ("engine/exeunt/engine/backends", "kernels", "export", "train")
+DEVICE_HOMES = (
+    "engine/exeunt/engine/backends",
+    "kernels",
+    "export",
+    "train",
+    "bench/exeunt/bench/workloads",  # writes the synthetic model and joins its segments
+    "bench/exeunt/bench/peers",  # runs the model as others do, under the same libraries
+)
 
 
 def sources() -> list[Path]:
