@@ -59,10 +59,17 @@ class AnswerBody(BaseModel):
     policy_version: int
     tokens: list[int] | None = Field(default=None, description="Of a generation only.")
     token_exit_layers: list[int] | None = None
+    batch_invariant: bool | None = Field(
+        default=None,
+        description=(
+            "Only from a model with int8 layers, and then false: the logits, and so the exit, can"
+            " move with what else was in the batch."
+        ),
+    )
 
     @classmethod
-    def of(cls, answer: Answer) -> "AnswerBody":
-        """Return the body for the engine's answer."""
+    def of(cls, answer: Answer, *, batch_invariant: bool = True) -> "AnswerBody":
+        """Return the body for the engine's answer, from a bundle that is batch-invariant or not."""
         timings = answer.timings_ms
         return cls(
             task=answer.task,
@@ -87,11 +94,14 @@ class AnswerBody(BaseModel):
             policy_version=answer.policy_version,
             tokens=list(answer.tokens) or None,
             token_exit_layers=list(answer.token_exit_layers) or None,
+            batch_invariant=None if batch_invariant else False,
         )
 
     def to_json(self) -> str:
-        """Return the JSON text; the fields of generations only where there are any."""
-        spare = {"tokens", "token_exit_layers"} if self.tokens is None else None
+        """Return the JSON text; the fields of generations and of int8 only where they apply."""
+        spare = {"tokens", "token_exit_layers"} if self.tokens is None else set()
+        if self.batch_invariant is None:
+            spare.add("batch_invariant")
         return self.model_dump_json(exclude=spare)
 
 

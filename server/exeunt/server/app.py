@@ -65,7 +65,8 @@ def _add_predict(app: FastAPI, service: Service, settings: ServerSettings) -> No
         answers, is_list = await predictor.answer(request)
         layers = [answer.exit_layer for answer in answers]
         log["exit_layer"] = layers if is_list else layers[0]
-        texts = [AnswerBody.of(answer).to_json() for answer in answers]
+        invariant = engine.manifest.batch_invariant
+        texts = [AnswerBody.of(answer, batch_invariant=invariant).to_json() for answer in answers]
         content = f"[{','.join(texts)}]" if is_list else texts[0]
         return Response(content, media_type="application/json")
 

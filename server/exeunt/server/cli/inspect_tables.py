@@ -6,7 +6,7 @@ import yaml
 from rich.table import Table
 
 from exeunt.engine.bundle import Bundle, Manifest
-from exeunt.engine.bundle.manifest import LaneSpec, SegmentParity
+from exeunt.engine.bundle.manifest import LaneSpec, PrecisionSpec, SegmentParity
 from exeunt.engine.bundle.tensors import LOOP_TENSORS, Reference, StateSpec, TensorSpec
 from exeunt.export.parity.report import Measured, ParityReport
 
@@ -19,6 +19,8 @@ def tables(bundle: Bundle, parity: ParityReport | None) -> Iterator[Table | str]
         ["family", "format", "written with"],
         [[manifest.family, str(manifest.format), _pairs(manifest.tools)]],
     )
+    if manifest.precision is not None:
+        yield _precision(manifest.precision, parity)
     yield _tasks(manifest)
     yield _inputs(manifest)
     yield _lanes(manifest)
@@ -33,6 +35,16 @@ def tables(bundle: Bundle, parity: ParityReport | None) -> Iterator[Table | str]
     else:
         text = yaml.safe_dump({"exit_policy": policy}, sort_keys=False).rstrip()
         yield _table("Exit policy", ["recommended by the bundle"], [[text]])
+
+
+def _precision(precision: PrecisionSpec, parity: ParityReport | None) -> str:
+    if precision.batch_invariant:
+        return f"{precision.layers} layers: batch-invariant."
+    moved = f"; by up to {parity.batch.max_abs_error:.2g} when it was exported" if parity else ""
+    return (
+        f"{precision.layers} layers: NOT batch-invariant: a row's tensors, and so its exit, move"
+        f" with its batch mates{moved}. Refused under `engine.deterministic: true`."
+    )
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

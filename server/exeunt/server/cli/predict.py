@@ -48,8 +48,9 @@ def command(
     with Engine.open(settings.bundle, settings.engine_config()) as engine:
         sample = _sample(engine, image or [], text, task)
         answer = engine.predict(sample)
+        invariant = engine.manifest.batch_invariant
         if as_json:
-            typer.echo(AnswerBody.of(answer).to_json())
+            typer.echo(AnswerBody.of(answer, batch_invariant=invariant).to_json())
             return
         from rich.console import Console
 
@@ -59,6 +60,8 @@ def command(
         for table in layer_tables(engine, sample, answer):
             console.print(table)
         console.print(summary(answer))
+        if not invariant:
+            console.print("int8 layers, NOT batch-invariant: batch mates can change the answer")
 
 
 def _sample(
