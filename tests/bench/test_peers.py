@@ -1,0 +1,246 @@
+"""The in-process peers: each leaves where it should, with the answers of the model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exeunt.bench.peers import (
+    Batch1,
+    Batch1Processes,
+    Compact,
+    Consensus,
+    Peer,
+    PeerRun,
+    RunUntilLast,
+    Segments,
+    StaticBatches,
+    search_static,
+    static_graphs,
+)
+from exeunt.bench.peers.onnx_session import OnnxGraph
+from exeunt.bench.peers.torch_compile import TorchCompile
+from exeunt.bench.workloads import Sample, UniterConfig, draw_exits, draw_samples
+from exeunt.bench.workloads import uniter_base_bundle as write_bundle
+from exeunt.bench.workloads.whole import whole_graph
+from exeunt.engine.backends import Backend, open_backend
+from exeunt.engine.backends.onnxruntime import OnnxRuntimeBackend
+from exeunt.engine.bundle.reader import Bundle
+from exeunt.engine.config import EngineConfig
+from exeunt.engine.errors import ConfigError, SegmentError
+from tests.bench.test_workloads import TINY
+
+COUNT = 21  # no multiple of a batch
+THREADS = EngineConfig().compute_threads
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "bench-cache"
+
+
+@pytest.fixture(scope="module")
+def bundle(cache: Path) -> Bundle:
+    return Bundle.open(write_bundle(TINY, cache_dir=cache))
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return open_backend("onnxruntime", THREADS)
+
+
+@pytest.fixture(scope="module")
+def segments(bundle: Bundle, backend: Backend) -> Segments:
+    return Segments(bundle, backend)
+
+
+@pytest.fixture(scope="module", params=["fixed", "varying"])
+def samples(request: pytest.FixtureRequest) -> list[Sample]:
+    return draw_samples(TINY, COUNT, lengths=request.param)
+
+
+@pytest.fixture(scope="module")
+def exits() -> NDArray[np.int64]:
+    return draw_exits("uniform", TINY.layers, COUNT)
+
+
+@pytest.fixture(scope="module")
+def answers(bundle: Bundle, backend: Backend, samples: list[Sample]) -> NDArray[np.float32]:
+    """The logits [N, L, C] of each sample alone, segment by segment, without any peer's code."""
+    manifest, lane = bundle.manifest, bundle.manifest.lane("joint")
+
+    def run(name: str, tensors: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        spec = manifest.segments[name]
+        loaded = backend.load(manifest, bundle.root, name)
+        found = loaded.run({port: tensors[text] for port, text in spec.inputs.items()})
+        return [found[port] for port in spec.outputs]
+
+    rows = []
+    for sample in samples:
+        raw = {f"input.{name}": array[None] for name, array in sample.items()}
+        hidden, mask = run("embed", raw)
+        logits = []
+        for layer, name in enumerate(lane.layers, 1):
+            (hidden,) = run(name, {"hidden": hidden, "mask": mask})
+            logits.append(run(lane.heads[layer], {"hidden": hidden})[0][0])
+        rows.append(logits)
+    return np.array(rows)
+
+
+def _serve(peer: Peer, samples: list[Sample], exits: NDArray[np.int64]) -> PeerRun:
+    """Run twice: the first pass binds memory, and the second meets it bound."""
+    peer.prepare(samples, exits)
+    first, second = peer.run(), peer.run()
+    assert np.array_equal(first.exit_layers, second.exit_layers)
+    np.testing.assert_array_equal(first.logits, second.logits)
+    assert second.seconds > 0
+    peer.close()
+    peer.close()
+    return second
+
+
+def _check(run: PeerRun, layers: NDArray[np.int64], answers: NDArray[np.float32]) -> None:
+    assert run.exit_layers.tolist() == layers.tolist()
+    expected = answers[np.arange(COUNT), layers - 1]
+    np.testing.assert_allclose(run.logits, expected, atol=1e-4)
+
+
+EARLY: dict[str, Callable[[Segments], Peer]] = {
+    "run until last": lambda segments: RunUntilLast(segments, 8),
+    "compact": lambda segments: Compact(segments, 8),
+    "compact, all at once": lambda segments: Compact(segments, 64),
+    "batch 1": Batch1,
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_rows_leave_where_they_were_drawn_to(
+    name: str,
+    segments: Segments,
+    samples: list[Sample],
+    exits: NDArray[np.int64],
+    answers: NDArray[np.float32],
+) -> None:
+    _check(_serve(EARLY[name](segments), samples, exits), exits, answers)
+
+
+def test_in_consensus_the_hardest_sets_the_pace(
+    segments: Segments,
+    samples: list[Sample],
+    exits: NDArray[np.int64],
+    answers: NDArray[np.float32],
+) -> None:
+    run = _serve(Consensus(segments, 4), samples, exits)
+    pace = [exits[first : first + 4].max() for first in range(0, COUNT, 4)]
+    assert min(pace) < TINY.layers  # else this would not show that a batch leaves early
+    _check(run, np.repeat(pace, 4)[:COUNT], answers)
+
+
+def test_samples_that_change_are_served_anew(
+    segments: Segments, samples: list[Sample], exits: NDArray[np.int64]
+) -> None:
+    peer = Compact(segments, 8)
+    peer.prepare(samples, exits)
+    before = peer.run()
+    peer.prepare(samples[::-1], exits[::-1].copy())
+    after = peer.run()
+    assert after.exit_layers.tolist() == before.exit_layers[::-1].tolist()
+    np.testing.assert_allclose(after.logits, before.logits[::-1], atol=1e-4)
+
+
+def test_another_backend_runs_the_same_segments(
+    bundle: Bundle, samples: list[Sample], exits: NDArray[np.int64], answers: NDArray[np.float32]
+) -> None:
+    _check(
+        _serve(Compact(Segments(bundle, open_backend("torch", THREADS)), 8), samples, exits),
+        exits,
+        answers,
+    )
+
+
+def test_static_batches_run_to_full_depth(
+    bundle: Bundle,
+    backend: Backend,
+    cache: Path,
+    samples: list[Sample],
+    exits: NDArray[np.int64],
+    answers: NDArray[np.float32],
+) -> None:
+    graphs = static_graphs(bundle, backend, THREADS, cache)
+    assert len(graphs) == 2
+    for name, graph in graphs.items():
+        peer = StaticBatches(graph, bundle.manifest, 8, backend="onnxruntime", optimizers=name)
+        _check(_serve(peer, samples, exits), np.full(COUNT, TINY.layers), answers)
+
+
+def test_the_search_takes_the_fastest_of_all_settings(
+    bundle: Bundle, backend: Backend, cache: Path
+) -> None:
+    samples = draw_samples(TINY, 4)
+    graphs = static_graphs(bundle, backend, THREADS, cache)
+    passes: list[None] = []
+    found = search_static(
+        graphs,
+        bundle.manifest,
+        samples,
+        backend="onnxruntime",
+        sizes=(1, 4, 8),
+        repeats=2,
+        progress=lambda: passes.append(None),
+    )
+    assert set(found.seconds) == {(name, size) for name in graphs for size in (1, 4)}
+    assert len(passes) == 4 * 3
+    best = found.best.settings
+    key = (str(best["optimizers"]), int(best["batch_rows"]))
+    assert found.seconds[key] == min(found.seconds.values())
+    found.best.prepare(samples, np.empty(0, dtype=np.int64))
+    assert found.best.run().logits.shape == (4, TINY.labels)
+    with pytest.raises(ConfigError, match="fill no batch"):
+        search_static(graphs, bundle.manifest, samples, backend="onnxruntime", sizes=(8,))
+
+
+def test_the_whole_graph_has_the_engines_own_session_options(
+    bundle: Bundle, backend: Backend, cache: Path
+) -> None:
+    assert isinstance(backend, OnnxRuntimeBackend)
+    ours, engines = OnnxGraph(whole_graph(bundle, cache_dir=cache), THREADS, []), backend
+    names = [name for name in dir(ours.options) if not name.startswith("_")]
+    plain = [name for name in names if not callable(getattr(ours.options, name))]
+    assert len(plain) > 10
+    for name in plain:
+        assert getattr(ours.options, name) == getattr(engines._options, name), name
+    entry = "session.use_env_allocators"
+    assert ours.options.get_session_config_entry(entry) == "1"
+    assert engines._options.get_session_config_entry(entry) == "1"
+
+
+def test_one_process_for_each_core(
+    bundle: Bundle, samples: list[Sample], exits: NDArray[np.int64], answers: NDArray[np.float32]
+) -> None:
+    _check(_serve(Batch1Processes(bundle.root, "onnxruntime", 2), samples, exits), exits, answers)
+
+
+def test_a_process_that_fails_says_why(tmp_path: Path, exits: NDArray[np.int64]) -> None:
+    peer = Batch1Processes(tmp_path, "onnxruntime", 1)
+    with pytest.raises(SegmentError, match=r"manifest\.json is missing"):
+        peer.prepare(draw_samples(TINY, 1), exits[:1])
+    peer.close()
+
+
+def test_the_compiled_model_has_the_bundles_weights(
+    bundle: Bundle, samples: list[Sample], exits: NDArray[np.int64], answers: NDArray[np.float32]
+) -> None:
+    """The compiler is left out, which takes a minute; what it compiles is not."""
+    peer = TorchCompile(TINY, bundle.manifest, 8, THREADS, compiler="eager")
+    _check(_serve(peer, samples, exits), np.full(COUNT, TINY.layers), answers)
+
+
+def test_impossible_batches_are_refused(segments: Segments, bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        Compact(segments, 0)
+    with pytest.raises(ConfigError, match="at least 1"):
+        TorchCompile(UniterConfig(layers=1, hidden=64), bundle.manifest, 0, THREADS)
+    with pytest.raises(ConfigError, match="at least 1"):
+        Batch1Processes(bundle.root, "onnxruntime", 0)
