@@ -1,6 +1,8 @@
 """The synthetic workload: its exits, its samples, its bundle and the same model as one graph."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -348,3 +350,17 @@ def test_the_layer_is_the_post_norm_encoder_layer() -> None:
 def test_impossible_sizes_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         uniter_config(**settings)
+
+
+def test_a_bundle_that_is_there_needs_no_torch(bundle: Bundle, cache: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import exeunt.bench.peers;"
+        " from exeunt.bench.workloads import UniterConfig, uniter_base_bundle;"
+        f" config = UniterConfig.model_validate_json({TINY.model_dump_json()!r});"
+        f" print(uniter_base_bundle(config, cache_dir=Path({str(cache)!r})));"
+        " print(*{'torch', 'onnx', 'exeunt.export'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.splitlines() == [str(bundle.root), ""]

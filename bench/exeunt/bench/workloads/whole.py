@@ -98,8 +98,9 @@ class _Joined:
         self._tensors = bundle.manifest.tensors
         # Where each reference's latest tensor is in the graph.
         self._places = {f"input.{name}": name for name in self._tensors}
-        self._graph = onnx.GraphProto(name="whole")
         self._model = onnx.ModelProto()
+        self._graph = self._model.graph
+        self._graph.name = "whole"
 
     def add(self, segment: str) -> None:
         """Add a segment that writes the lane's state."""
@@ -130,7 +131,6 @@ class _Joined:
             for name, spec in self._tensors.items()
         )
         self._graph.output.extend(outputs)
-        self._model.graph.CopyFrom(self._graph)
         return self._model
 
     def _copy(self, segment: str, prefix: str | None = None) -> dict[str, str]:
