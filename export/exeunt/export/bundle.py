@@ -22,6 +22,7 @@ from exeunt.export.parity.cases import random_cases, real_cases
 from exeunt.export.parity.measure import Comparison, refuse_beyond
 from exeunt.export.parity.report import PARITY_FILE, ParityReport
 from exeunt.export.plan import BundlePlan, SegmentPlan
+from exeunt.export.quantise import quantise_layers
 from exeunt.export.tools import tool_versions
 
 EXAMPLES = "examples"
@@ -51,6 +52,7 @@ def export_bundle(
     name: str | None = None,
     exit_policy: Path | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
+    int8_tolerance: float | None = None,
     overwrite: bool = False,
     backend: Backend | None = None,
     progress: Progress | None = None,
@@ -65,6 +67,8 @@ def export_bundle(
         exit_policy: a YAML file that the bundle carries as its recommendation; the checkpoint's
             own `exit_policy.yaml`, where it has one, by default.
         tolerance: the largest absolute error allowed of a segment or of the composed model.
+        int8_tolerance: quantise the layers to int8, once their float32 graphs are within
+            `tolerance`, and allow the logits this absolute error then; without it they stay.
         overwrite: replace a bundle at `out`.
         backend: runs the graphs while parity is measured; ONNX Runtime by default.
         progress: called with what is being done, steps done and steps in all.
@@ -76,7 +80,7 @@ def export_bundle(
     """
     if not source.is_dir():
         raise ExportError(f"{source} is no directory: expected a checkpoint")
-    _check_tolerance(tolerance)
+    _check_tolerance(tolerance, int8_tolerance or 0.0)
     check_out(source, out, overwrite=overwrite)
     tell = progress or _silent
     policy = _policy(source, exit_policy)
@@ -88,6 +92,7 @@ def export_bundle(
         name=name,
         exit_policy=policy,
         tolerance=tolerance,
+        int8_tolerance=int8_tolerance,
         overwrite=overwrite,
         backend=runner,
         progress=progress,
@@ -102,6 +107,7 @@ def write_bundle(
     name: str | None = None,
     exit_policy: ExitPolicy | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
+    int8_tolerance: float | None = None,
     overwrite: bool = False,
     backend: Backend | None = None,
     progress: Progress | None = None,
@@ -116,6 +122,8 @@ def write_bundle(
         name: the bundle's name; the plan's own by default.
         exit_policy: what the bundle carries as its recommendation.
         tolerance: the largest absolute error allowed of a segment or of the composed model.
+        int8_tolerance: quantise the layers to int8, once their float32 graphs are within
+            `tolerance`, and allow the logits this absolute error then; without it they stay.
         overwrite: replace a bundle at `out`.
         backend: runs the graphs while parity is measured; ONNX Runtime by default.
         progress: called with what is being done, steps done and steps in all.
@@ -126,7 +134,7 @@ def write_bundle(
         ExportError: the plan contradicts itself, `out` cannot be written, or parity fails.
         ExitPolicyError: the exit policy does not fit the model.
     """
-    _check_tolerance(tolerance)
+    _check_tolerance(tolerance, int8_tolerance or 0.0)
     tell = progress or _silent
     runner = backend or _default_backend()
     draft = _draft(plan, name, exit_policy)
@@ -139,6 +147,11 @@ def write_bundle(
         manifest = _with_files(draft, plan, stage)
         tell("measure parity", steps - 2, steps)
         report = _measure(plan, Bundle(stage, manifest), runner, examples, tolerance)
+        if int8_tolerance is not None:
+            tell("quantise the layers", steps - 2, steps)
+            manifest = quantise_layers(Bundle(stage, manifest))
+            runner = _default_backend()  # another one keeps the float32 graphs
+            report = _measure(plan, Bundle(stage, manifest), runner, examples, int8_tolerance)
         tell("write the bundle", steps - 1, steps)
         manifest = _finish(manifest, report, stage)
         Bundle.open(stage)
@@ -147,9 +160,10 @@ def write_bundle(
     return ExportReport(out, manifest, report, size)
 
 
-def _check_tolerance(tolerance: float) -> None:
-    if not tolerance >= 0:
-        raise ExportError(f"the tolerance must be 0 or more, found {tolerance}")
+def _check_tolerance(*tolerances: float) -> None:
+    for tolerance in tolerances:
+        if not tolerance >= 0:
+            raise ExportError(f"the tolerance must be 0 or more, found {tolerance}")
 
 
 def _default_backend() -> Backend:
@@ -237,7 +251,10 @@ def _measure(
         real=comparison.measure(real) if real else None,
         batch=comparison.batch([*random, *real]),
     )
-    refuse_beyond(report, bundle.manifest.segments)
+    if bundle.manifest.precision is None:
+        refuse_beyond(report, bundle.manifest.segments)
+    else:  # an int8 layer's error has the scale of its states, which only its model knows
+        refuse_beyond(report, (), "--int8-tolerance")
     return report
 
 

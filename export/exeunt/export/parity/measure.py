@@ -131,8 +131,13 @@ def difference(found: Array, expected: Array) -> float:
     return float(gap.max(initial=0.0))
 
 
-def refuse_beyond(report: ParityReport, names: Iterable[str]) -> None:
+def refuse_beyond(report: ParityReport, names: Iterable[str], option: str = "--tolerance") -> None:
     """Raise where an error is over the report's allowed tolerance.
+
+    Args:
+        report: what was measured.
+        names: the segments to check; the composed model always is.
+        option: of the command line, which allows more.
 
     Raises:
         ExportError: names the worst part, its error and the tolerance that it would need.
@@ -143,6 +148,6 @@ def refuse_beyond(report: ParityReport, names: Iterable[str]) -> None:
     if parity.max_abs_error > report.allowed:
         raise ExportError(
             f"parity failed: {where} is off by {parity.max_abs_error:.3g}, at most"
-            f" {report.allowed:g} is allowed; if that is good enough, export with --tolerance"
+            f" {report.allowed:g} is allowed; if that is good enough, export with {option}"
             f" {parity.tolerance:g}"
         )

@@ -6,7 +6,10 @@ from exeunt.engine.bundle.manifest import SegmentParity
 from exeunt.engine.bundle.tensors import Frozen
 
 PARITY_FILE = "parity.json"
-LADDER = (0.0, 1e-7, 2e-7, 5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
+LADDER = (
+    *(0.0, 1e-7, 2e-7, 5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2),
+    *(2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),  # of int8
+)
 
 
 def parity_of(error: float) -> SegmentParity:

@@ -1,5 +1,6 @@
 """`exeunt export`: a checkpoint becomes a bundle."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,13 @@ import typer
 
 if TYPE_CHECKING:
     from exeunt.export.bundle import ExportReport
+
+
+class LayerPrecision(StrEnum):
+    """What a bundle's layers compute in."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
 
 
 def command(
@@ -27,6 +35,16 @@ def command(
     tolerance: Annotated[
         float, typer.Option(help="Largest absolute error allowed against torch.")
     ] = 1e-4,
+    precision: Annotated[
+        LayerPrecision,
+        typer.Option(help="Of the layers. int8 is not batch-invariant, and the bundle says so."),
+    ] = LayerPrecision.FP32,
+    int8_tolerance: Annotated[
+        float,
+        typer.Option(
+            help="Largest absolute error allowed of the logits, once the layers are int8."
+        ),
+    ] = 1.0,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle at OUT.")] = False,
 ) -> None:
     """Export a checkpoint as a bundle: one ONNX segment a layer, with its parity measured.
@@ -37,6 +55,8 @@ def command(
         exeunt export my-checkpoint my-bundle
 
         exeunt export my-checkpoint my-bundle --exit-policy policy.yaml --overwrite
+
+        exeunt export my-checkpoint my-int8-bundle --precision int8
     """
     from exeunt.export.requirements import require_libraries
 
@@ -60,6 +80,7 @@ def command(
             name=name,
             exit_policy=exit_policy,
             tolerance=tolerance,
+            int8_tolerance=int8_tolerance if precision is LayerPrecision.INT8 else None,
             overwrite=overwrite,
             progress=progress,
         )
@@ -69,8 +90,17 @@ def command(
 def _summary(report: "ExportReport") -> str:
     composed, batch = report.parity.composed, report.parity.batch
     alone = "bit for bit" if batch.bit_exact else f"within {batch.max_abs_error:.2g}"
-    return (
+    said = (
         f"{report.out}: {len(report.manifest.segments)} segments,"
         f" {report.size_bytes / 2**20:.1f} MB; within {composed.max_abs_error:.2g} of the whole"
         f" model (tolerance {composed.tolerance:g}); a row in a batch equals the row alone {alone}"
     )
+    return said if report.manifest.batch_invariant else f"{said}\n{_int8(report)}"
+
+
+def _int8(report: "ExportReport") -> str:
+    random, real = report.parity.random, report.parity.real
+    same = f"{random.same_answers:.1%} of the heads' answers to {random.samples} random samples"
+    if real:
+        same += f" and {real.same_answers:.1%} of those to the {real.samples} examples"
+    return f"int8 layers: NOT batch-invariant; {same} are the whole model's"
