@@ -1,6 +1,7 @@
 """Tickets: places are taken before work and given back exactly once."""
 
 from collections.abc import Iterator
+from concurrent.futures import wait
 from threading import Thread
 from typing import Any
 
@@ -185,3 +186,16 @@ def test_places_are_whole_numbers(engine: Engine, rows: Any) -> None:
     with pytest.raises(InputError, match="whole number"):
         engine.reserve(rows)
     assert engine.queued_rows == 0
+
+
+def test_a_cancelled_sample_wakes_whoever_waits_for_it() -> None:
+    """A bare future that is cancelled would let `wait` sleep on."""
+    backend = GatedBackend()
+    with Engine.open(fake_bundle(MANIFEST), backend=backend) as engine:
+        with engine.reserve(2) as ticket:
+            futures = [engine.submit_tensors(ticket, sample(place)) for place in range(2)]
+        assert futures[0].cancel()
+        assert futures[0].cancel()
+        assert wait(futures[:1], timeout=5).done == {futures[0]}
+        backend.gate.set()
+        assert wait(futures, timeout=20).not_done == set()

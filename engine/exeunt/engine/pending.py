@@ -1,6 +1,7 @@
 """The future of a request."""
 
 from concurrent.futures import Future, InvalidStateError
+from threading import Lock
 
 from exeunt.engine.admission import Place
 from exeunt.engine.answer import Answer
@@ -16,12 +17,16 @@ class Pending(Future[Answer]):
     def __init__(self, place: Place | None = None) -> None:
         super().__init__()
         self._place = place
+        self._notified = Lock()
 
     def cancel(self) -> bool:
         """Give the request up; return whether that ended the future."""
         ended = super().cancel()
         if ended:
             self._give_back()
+            # `concurrent.futures.wait` sleeps until this is said, which an executor would do.
+            if self._notified.acquire(blocking=False):
+                self.set_running_or_notify_cancel()
         return ended
 
     def resolve(self, answer: Answer) -> bool:

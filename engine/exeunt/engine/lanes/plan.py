@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 from exeunt.engine.backends.base import LoadedSegment
 from exeunt.engine.bundle.consistency import lane_order
@@ -54,17 +54,23 @@ class LanePlan:
         """The lane's name."""
         return self.spec.name
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Layers of the lane."""
         return self.spec.depth
 
-    @property
+    @cached_property
+    def resolved(self) -> tuple[tuple[str, Reference], ...]:
+        """The external references that a unit resolves when it enters, taken apart."""
+        parts = ((text, Reference.parse(text)) for text in self.external)
+        return tuple((text, part) for text, part in parts if part.scope != "loop")
+
+    @cached_property
     def unit_rows(self) -> int:
         """Rows that decide together."""
         return self.spec.rows if self.spec.unit == "group" else 1
 
-    @property
+    @cached_property
     def units(self) -> int:
         """Decision units that a sample has here."""
         return self.spec.rows // self.unit_rows

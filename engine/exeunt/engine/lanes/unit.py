@@ -73,9 +73,7 @@ def enter_lane(request: Request, lane: LanePlan) -> list[Unit]:
     units = []
     for first in range(0, lane.spec.rows, lane.unit_rows):
         tensors = {
-            text: _resolve(request, lane, text, first)
-            for text in lane.external
-            if Reference.parse(text).scope != "loop"
+            text: _resolve(request, lane, reference, first) for text, reference in lane.resolved
         }
         if lane.spec.loop:
             tensors |= loop_tensors(lane, [], lane.unit_rows) | _caches(lane)
@@ -106,14 +104,15 @@ def _caches(lane: LanePlan) -> dict[str, Array]:
     }
 
 
-def _resolve(request: Request, lane: LanePlan, text: str, first: int) -> Array:
+def _resolve(request: Request, lane: LanePlan, reference: Reference, first: int) -> Array:
     """Return a raw tensor or another lane's state as this unit's rows see it: [rows, ...]."""
-    scope, name = Reference.parse(text)
+    scope, name = reference
     if scope == "input":
         tensor = request.tensors[name]
         source = tensor if name in request.task.row_tensors else tensor[np.newaxis]
     else:
-        source = np.concatenate([unit.tensors[name] for unit in request.finished[scope]])
+        finished = [unit.tensors[name] for unit in request.finished[scope]]
+        source = finished[0] if len(finished) == 1 else np.concatenate(finished)
     return fit_rows(source, first, lane.unit_rows, lane.spec.rows)
 
 

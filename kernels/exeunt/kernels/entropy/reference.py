@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+FLOOR = np.float32(-1e4)  # stands for -inf
+
 
 def entropy(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the entropy of the softmax of each row of logits, in nats.
@@ -25,8 +27,10 @@ def entropy(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     with np.errstate(invalid="ignore", over="ignore"):
         shifted = logits - logits.max(axis=-1, keepdims=True)  # [B, C], at most 0
+        # e^u is 0 in float32 long before the floor, and 0 times a finite number is 0.
+        np.maximum(shifted, FLOOR, out=shifted)
         weights = np.exp(shifted)
         total = weights.sum(axis=-1)
-        moment = np.where(np.isneginf(shifted), 0.0, weights * shifted).sum(axis=-1)
+        moment = (weights * shifted).sum(axis=-1)
         value: NDArray[np.float32] = np.maximum(np.log(total) - moment / total, np.float32(0.0))
         return value
