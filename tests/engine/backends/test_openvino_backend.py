@@ -295,6 +295,12 @@ def test_a_machine_that_openvino_does_not_know_is_named(monkeypatch: pytest.Monk
     class Core:
         available_devices = ("GPU",)
 
+    class Silent:
+        available_devices = ("CPU",)
+
+        def get_property(self, device: str, name: str) -> list[str]:
+            raise RuntimeError(f"Exception from core.cpp:2:\nno {name} of {device}\n")
+
     class Broken:
         def __init__(self) -> None:
             raise RuntimeError("Exception from core.cpp:1:\nno plugins.xml\n")
@@ -304,6 +310,11 @@ def test_a_machine_that_openvino_does_not_know_is_named(monkeypatch: pytest.Monk
         monkeypatch.setattr(library.import_openvino(), "Core", Core)
         with pytest.raises(BackendUnavailable, match=r"only on \['GPU'\]: choose the backend"):
             open_backend("openvino", 1)
+        library.shared_core.cache_clear()
+        monkeypatch.setattr(library.import_openvino(), "Core", Silent)
+        with pytest.raises(BackendUnavailable, match="compute in: no OPTIMIZATION_CAPABILITIES of"):
+            open_backend("openvino", 1, "bf16")
+        library.shared_core.cache_clear()
         monkeypatch.setattr(library.import_openvino(), "Core", Broken)
         with pytest.raises(BackendUnavailable, match=r"cannot start here: no plugins\.xml$"):
             open_backend("openvino", 1)

@@ -63,7 +63,13 @@ def capabilities() -> frozenset[str]:
     Raises:
         BackendUnavailable: OpenVINO is missing or cannot run here.
     """
-    return frozenset(shared_core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    core = shared_core()
+    try:
+        return frozenset(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    except Exception as error:  # as above
+        raise BackendUnavailable(
+            f"OpenVINO does not say what this CPU can compute in: {reason(error)}"
+        ) from error
 
 
 def reason(error: Exception) -> str:
