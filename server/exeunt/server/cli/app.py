@@ -12,7 +12,10 @@ import typer
 DEBUG_VARIABLE = "EXEUNT_DEBUG"
 # A library's import name, and the extra that brings it.
 _EXTRA_OF = {
+    "aiohttp": "bench",
     "easy_vqa": "bench",
+    "jinja2": "bench",
+    "matplotlib": "bench",
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxscript": "export",

@@ -1,15 +1,12 @@
-"""`exeunt bench`: measurements that anyone can repeat."""
+"""`exeunt bench demo`: the embedded model with and without exits."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Measure throughput.", no_args_is_help=True)
 
-
-@app.command()
-def demo(
+def command(
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle's directory; the embedded one without it.")
     ] = None,
