@@ -18,6 +18,7 @@ from exeunt.engine.bundle.reader import Bundle, default_bundle
 from exeunt.engine.calibration import Calibration
 from exeunt.engine.capacity import check_memory, check_sizes
 from exeunt.engine.config import EngineConfig, engine_config
+from exeunt.engine.determinism import refuse_batch_dependent
 from exeunt.engine.errors import InputError
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, never
 from exeunt.engine.exit_policy.compiled import CompiledPolicy
@@ -54,6 +55,8 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, config: EngineConfig, backend: Backend) -> None:
+        if config.deterministic:
+            refuse_batch_dependent(bundle.manifest)
         self.bundle = bundle
         self.config = config
         self.stats = EngineStats()
@@ -99,7 +102,9 @@ class Engine:
         """
         settings = engine_config(config)
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or default_bundle())
-        used = backend or open_backend(settings.backend, settings.compute_threads)
+        used = backend or open_backend(
+            settings.backend, settings.compute_threads, settings.precision
+        )
         try:
             return cls(opened, settings, used)
         except BaseException:
