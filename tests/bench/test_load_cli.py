@@ -141,6 +141,17 @@ def test_an_open_loop_is_reported_as_json(capsys: Any) -> None:
     assert any("a p99 needs 100" in problem for problem in report["problems"])
 
 
+def test_a_trace_is_replayed(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "a.csv"
+    rows = "".join(f"{place / 100},{place + 6}\n" for place in range(20))
+    file.write_text(f"timestamp_s,sample\n{rows}")  # samples beyond the 8 start again
+    arguments = ["--arrivals", f"trace:{file}", "--policy", "never", "--repeats", "1", "--json"]
+    assert _run("load", "--samples", "8", "--threads", "2", "--warm-up", "0.1", *arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    (run,) = report["details"]["runs"]
+    assert (run["requests"], run["answered"]) == (10, 10)
+
+
 def test_a_sweep_is_reported(tmp_path: Path, capsys: Any) -> None:
     settings = load_settings(rate="sweep", repeats=1)
     assert runs_of(settings) == 2 + 2 * 7 + 1

@@ -18,7 +18,7 @@ from tests.bench.reports import chart, report
 NASTY = "<script>alert(1)</script> & \"'"
 BARS = Chart(
     name="exits",
-    title="Exits $a$ of _b^c",
+    title=r"Exits of $\nothing$",
     kind="bars",
     x_label="exit layer",
     y_label="share",

@@ -21,6 +21,7 @@ from exeunt.bench.load.runner import Measured, Progress, Runner
 from exeunt.bench.load.settings import SWEEP, LoadSettings, Policy
 from exeunt.bench.load.sweep import (
     COMMON_SHARE,
+    KNEE_WITHIN,
     SHARES,
     Point,
     knee,
@@ -56,10 +57,12 @@ def bench_load(settings: LoadSettings, opened: Opened, progress: Progress | None
     Raises:
         ConfigError: the settings' trace cannot be used.
     """
+    load_before = os.getloadavg()
     runner = Runner(opened.targets, opened.labels, settings, progress)
     figures = Figures()
+    details: dict[str, JsonValue] = {}
     if settings.rate == SWEEP:
-        measured, charts, sheets = _sweep(settings, runner, figures)
+        measured, charts, sheets = _sweep(settings, runner, figures, details)
     else:
         measured, charts, sheets = _one_load(settings, runner, figures)
     exits = exits_chart(measured)
@@ -76,13 +79,14 @@ def bench_load(settings: LoadSettings, opened: Opened, progress: Progress | None
         sheets=(*sheets, *([errors] if errors else []), generator_sheet(measured)),
         charts=(*charts, *([exits] if exits else [])),
         details={
+            **details,
             "runs": [
                 _run_record(point, repeat, one)
                 for point, repeats in measured.items()
                 for repeat, one in enumerate(repeats)
             ],
             "peak_memory_bytes": opened.memory_bytes(),
-            "load_average": list(os.getloadavg()),
+            "load_average_before": list(load_before),
         },
     )
 
@@ -107,7 +111,7 @@ def _one_load(
 
 
 def _sweep(
-    settings: LoadSettings, runner: Runner, figures: Figures
+    settings: LoadSettings, runner: Runner, figures: Figures, details: dict[str, JsonValue]
 ) -> tuple[Measured, list[Chart], list[Sheet]]:
     """Measure saturation, then each share of it, and find the knees."""
     saturated = runner.saturate()
@@ -124,6 +128,7 @@ def _sweep(
         figures.add(f"{policy}.accuracy", accuracy, "share", "higher", "no label is known")
     swept = runner.replay(plan_points(saturation))
     limit_ms = settings.slo_ms or low_load_limit_ms(swept[_lowest(settings, swept)])
+    details["knee"] = {"limit_ms": limit_ms, "share_within": KNEE_WITHIN}
     knees = _add_knees(figures, settings, swept, limit_ms)
     if len(sides) > 1:
         figures.add_agreement(sides["default"], sides["never"])

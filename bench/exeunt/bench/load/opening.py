@@ -18,7 +18,7 @@ from exeunt.bench.load.bodies import form_body
 from exeunt.bench.load.engine_target import EngineTarget
 from exeunt.bench.load.http import HttpClient, HttpTarget
 from exeunt.bench.load.outcome import Reply, Target
-from exeunt.bench.load.server_process import ServerProcess
+from exeunt.bench.load.server_process import ServerProcess, exit_on_sigterm
 from exeunt.bench.load.settings import LoadSettings, Policy
 from exeunt.engine import Engine
 from exeunt.engine.errors import ConfigError
@@ -106,7 +106,11 @@ def _http(settings: LoadSettings, samples: list[LabelledSample]) -> Iterator[Ope
     if settings.threads is not None:
         environment["EXEUNT__ENGINE__THREADS"] = str(settings.threads)
     arguments = [] if settings.bundle is None else [str(settings.bundle)]
-    with ServerProcess(arguments, environment) as process, HttpClient(process.url) as client:
+    with (
+        exit_on_sigterm(),
+        ServerProcess(arguments, environment) as process,
+        HttpClient(process.url) as client,
+    ):
         threads = server.engine.compute_threads
         setting = _setting(server)
         yield _served(settings, samples, client, threads, setting, process.peak_memory_bytes)

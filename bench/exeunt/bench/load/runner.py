@@ -5,6 +5,7 @@ from itertools import cycle
 
 import numpy as np
 
+from exeunt.bench.load.arrivals import Schedule
 from exeunt.bench.load.closed_loop import closed_loop
 from exeunt.bench.load.measure import Measurement, measure
 from exeunt.bench.load.open_loop import open_loop
@@ -78,9 +79,12 @@ class Runner:
 
     def _open(self, point: Point, repeat: int) -> Measurement:
         assert self._arrivals is not None, "points are replayed in an open loop"
+        schedule = self._arrivals.schedule(point.rate, repeat)
+        if schedule.samples is not None:
+            schedule = Schedule(schedule.times_s, schedule.samples % len(self._labels))
         run = open_loop(
             self._targets[point.policy],
-            self._arrivals.schedule(point.rate, repeat),
+            schedule,
             self._samples(repeat),
             warm_up_s=self._settings.warm_up,
             seconds=self.seconds,
