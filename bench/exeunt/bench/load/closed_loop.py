@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from exeunt.bench.load.collecting import Collector, no_collection_of_old_garbage
+from exeunt.bench.load.collecting import Collector, no_garbage_collection
 from exeunt.bench.load.outcome import Run, Target
 
 MAX_ERRORS_IN_A_ROW = 1000
@@ -24,7 +24,7 @@ def closed_loop(
         warm_up_s: seconds before the measured window.
         seconds: the measured window.
     """
-    with no_collection_of_old_garbage():
+    with no_garbage_collection():
         start_s = time.perf_counter()
         cpu_s = target.generator_cpu_s()
         collector = Collector(target, start_s)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from exeunt.bench.load.arrivals import Schedule
-from exeunt.bench.load.collecting import Collector, no_collection_of_old_garbage
+from exeunt.bench.load.collecting import Collector, no_garbage_collection
 from exeunt.bench.load.outcome import Run, Target
 
 LEAD_S = 0.02  # from the start of the clock to the first scheduled time
@@ -32,7 +32,7 @@ def open_loop(
     """
     places = samples if schedule.samples is None else iter(schedule.samples.tolist())
     times_s = schedule.times_s.tolist()
-    with no_collection_of_old_garbage():
+    with no_garbage_collection():
         start_s = time.perf_counter() + LEAD_S
         cpu_s = target.generator_cpu_s()
         collector = Collector(target, start_s)
