@@ -2,18 +2,22 @@
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
-from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import Shapes
 from exeunt.engine.lanes.unit import Unit
 from exeunt.engine.scheduling.policy import PolicySettings, Queue, Reason, choose
 from exeunt.engine.scheduling.table import StageTable
+from exeunt.engine.scheduling.waiting import Grouped, Waiting
 
 Key = tuple[int, int, Shapes]  # lane, stage, shapes
+AnyUnit = TypeVar("AnyUnit", bound=Waiting)
 
 
-class Scheduler:
-    """Queues of units by lane, stage and shapes. Used by the engine's thread alone.
+class UnitScheduler(Generic[AnyUnit]):
+    """Queues of units by lane, stage and shapes. Used by one thread alone.
+
+    Of a unit it knows what `Waiting` says, so that a simulator schedules by the same code.
 
     max_batch_rows: rows of a batch at most; at least the largest group. table: what each stage
     costs. reason: why the last batch was chosen.
@@ -25,7 +29,7 @@ class Scheduler:
         self._max_batch_rows = max_batch_rows
         self._settings = settings
         self._table = table or StageTable()
-        self._queues: dict[Key, deque[Unit]] = {}
+        self._queues: dict[Key, deque[AnyUnit]] = {}
         self.reason: Reason = "deepest"
 
     @property
@@ -33,17 +37,17 @@ class Scheduler:
         """Whether nothing waits."""
         return not self._queues
 
-    def add(self, units: Iterable[Unit], now_s: float) -> None:
+    def add(self, units: Iterable[AnyUnit], now_s: float) -> None:
         """Let units wait for the stage they stand at."""
         for unit in units:
             unit.waiting_s = now_s
-            key = (unit.lane.index, unit.stage, unit.request.shape_key)
+            key = (unit.lane.index, unit.stage, unit.batch_key)
             queue = self._queues.get(key)
             if queue is None:
                 queue = self._queues[key] = deque()
             queue.append(unit)
 
-    def next_batch(self, now_s: float) -> list[Unit]:
+    def next_batch(self, now_s: float) -> list[AnyUnit]:
         """Return the units that run next, all of one lane and stage; none when nothing waits.
 
         Units whose caller has left are dropped on the way.
@@ -57,7 +61,7 @@ class Scheduler:
                 return batch
         return []
 
-    def drain(self) -> list[Unit]:
+    def drain(self) -> list[AnyUnit]:
         """Remove and return every waiting unit."""
         units = [unit for queue in self._queues.values() for unit in queue]
         self._queues.clear()
@@ -70,7 +74,7 @@ class Scheduler:
             rows[lane, stage] = rows.get((lane, stage), 0) + _rows(queue)
         return rows
 
-    def _view(self, key: Key, queue: deque[Unit]) -> Queue:
+    def _view(self, key: Key, queue: deque[AnyUnit]) -> Queue:
         stage = key[:2]
         first = queue[0]
         return Queue(
@@ -81,9 +85,9 @@ class Scheduler:
             self._table.latest_start_s(stage, first.request.deadline_s),
         )
 
-    def _take(self, key: Key) -> list[Unit]:
+    def _take(self, key: Key) -> list[AnyUnit]:
         queue = self._queues[key]
-        batch: list[Unit] = []
+        batch: list[AnyUnit] = []
         rows = 0
         while queue and rows + queue[0].rows <= self._max_batch_rows:
             unit = queue.popleft()
@@ -97,14 +101,17 @@ class Scheduler:
         return batch
 
 
-def _rows(queue: deque[Unit]) -> int:
+Scheduler = UnitScheduler[Unit]  # the engine's
+
+
+def _rows(queue: deque[AnyUnit]) -> int:
     try:
         return len(queue) * queue[0].rows
     except IndexError:  # emptied by the engine's thread meanwhile
         return 0
 
 
-def check_batch_rows(max_batch_rows: int, lanes: Iterable[LanePlan]) -> str | None:
+def check_batch_rows(max_batch_rows: int, lanes: Iterable[Grouped]) -> str | None:
     """Return what is wrong with `max_batch_rows` for these lanes, None when nothing is."""
     for lane in lanes:
         if lane.unit_rows > max_batch_rows:
