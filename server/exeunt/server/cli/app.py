@@ -54,7 +54,7 @@ def _options(
 
 
 def _register() -> None:
-    for name in ("serve", "predict", "eval", "export", "inspect"):
+    for name in ("serve", "predict", "eval", "export", "inspect", "simulate"):
         module = import_module(f"exeunt.server.cli.{name}")
         app.command(name)(module.command)
     for name in ("train", "bench"):
