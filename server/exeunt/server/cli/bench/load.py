@@ -41,8 +41,10 @@ def command(
     """Measure throughput and latency under a load, with exits and to full depth in turns.
 
     An open loop's latency counts from the scheduled time. Medians over repeats are printed, with
-    the least and the most; a run in which the load generator was the bottleneck is called so. Other
-    settings of engine and server come from the environment, as for `exeunt serve`.
+    the least and the most; a run in which the load generator was the bottleneck is called so. A
+    sweep's knee is the highest rate up to which 99 % of the requests are answered within the SLO,
+    or else within 5 times the p99 of full depth at low load. Other settings of engine and server
+    come from the environment, as for `exeunt serve`.
 
     [bold]Examples[/bold]
 
