@@ -17,9 +17,11 @@ from exeunt.bench.peers import (
     RunUntilLast,
     Segments,
     StaticBatches,
+    best_static,
     search_static,
     static_graphs,
 )
+from exeunt.bench.peers.fixed_shapes import fixed_graphs
 from exeunt.bench.peers.onnx_session import OnnxGraph
 from exeunt.bench.peers.torch_compile import TorchCompile
 from exeunt.bench.workloads import Sample, UniterConfig, draw_exits, draw_samples
@@ -199,6 +201,46 @@ def test_the_search_takes_the_fastest_of_all_settings(
     assert found.best.run().logits.shape == (4, TINY.labels)
     with pytest.raises(ConfigError, match="fill no batch"):
         search_static(graphs, bundle.manifest, samples, backend="onnxruntime", sizes=(8,))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_full_depth_may_be_compiled_for_one_shape(
+    name: str, bundle: Bundle, segments: Segments, cache: Path
+) -> None:
+    backend = open_backend(name, THREADS)
+    samples = draw_samples(TINY, COUNT)
+    found = best_static(
+        bundle, backend, samples, threads=THREADS, sizes=(2, 4), repeats=1, cache_dir=cache
+    )
+    fixed = {key for key in found.seconds if key[0].startswith("fixed shapes")}
+    assert {rows for _, rows in fixed} == {2, 4}
+    assert len(fixed) == (4 if name == "onnxruntime" else 2)
+    best = found.best.settings
+    assert (best["optimizers"], best["batch_rows"]) in found.seconds
+    alone = Batch1(segments)
+    alone.prepare(samples, np.full(COUNT, TINY.layers))
+    answers = alone.run().logits
+    file = whole_graph(bundle, cache_dir=cache)
+    general = next(iter(static_graphs(bundle, backend, THREADS, cache).values()))
+    sizes = {"batch": 4, "S": TINY.words, "R": TINY.regions}
+    for graph in fixed_graphs(bundle.manifest, file, sizes, backend=name, threads=THREADS).values():
+        peer = StaticBatches(general, bundle.manifest, 4, backend=name, fixed=graph)
+        first = np.ones(COUNT, dtype=np.int64)
+        run = _serve(peer, samples, first)  # full depth heeds no exits
+        assert set(run.exit_layers) == {TINY.layers}
+        np.testing.assert_allclose(run.logits, answers, atol=1e-4)
+        with pytest.raises(ConfigError, match="several lengths"):
+            peer.prepare(draw_samples(TINY, COUNT, lengths="varying"), first)
+
+
+def test_samples_of_several_lengths_have_no_shape_to_compile_for(
+    bundle: Bundle, backend: Backend, cache: Path
+) -> None:
+    samples = draw_samples(TINY, 6, lengths="varying")
+    found = best_static(
+        bundle, backend, samples, threads=THREADS, sizes=(2,), repeats=1, cache_dir=cache
+    )
+    assert not [name for name, _ in found.seconds if name.startswith("fixed")]
 
 
 def test_the_whole_graph_has_the_engines_own_session_options(

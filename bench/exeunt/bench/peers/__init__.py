@@ -12,7 +12,13 @@ from exeunt.bench.peers.consensus import Consensus
 from exeunt.bench.peers.processes import Batch1Processes
 from exeunt.bench.peers.run_until_last import RunUntilLast
 from exeunt.bench.peers.segments import Segments
-from exeunt.bench.peers.static import StaticBatches, StaticSearch, search_static, static_graphs
+from exeunt.bench.peers.static import StaticBatches
+from exeunt.bench.peers.static_search import (
+    StaticSearch,
+    best_static,
+    search_static,
+    static_graphs,
+)
 
 __all__ = [
     "Batch1",
@@ -25,6 +31,7 @@ __all__ = [
     "Segments",
     "StaticBatches",
     "StaticSearch",
+    "best_static",
     "search_static",
     "static_graphs",
 ]

@@ -3,6 +3,8 @@
 from exeunt.engine.bundle.manifest import LaneSpec, Manifest
 from exeunt.engine.errors import ConfigError
 
+BATCH = "batch"  # the batch axis in every graph that export writes
+
 
 def single_lane(manifest: Manifest) -> LaneSpec:
     """Return the lane of a model that has a single one, which each row walks once on its own.

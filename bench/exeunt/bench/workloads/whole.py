@@ -11,7 +11,7 @@ from typing import Literal
 import onnx
 
 from exeunt.bench.workloads.cache import bench_cache, making
-from exeunt.bench.workloads.lane import entering, last_head, single_lane
+from exeunt.bench.workloads.lane import BATCH, entering, last_head, single_lane
 from exeunt.engine.backends import Backend
 from exeunt.engine.backends.base import LoadedSegment
 from exeunt.engine.bundle.manifest import LaneSpec, SegmentSpec
@@ -118,15 +118,13 @@ class _Joined:
     def value(self, output: str) -> onnx.ValueInfoProto:
         """Return the description of an output: logits of all classes."""
         classes = single_lane(self._bundle.manifest).classes
-        return onnx.helper.make_tensor_value_info(
-            output, onnx.TensorProto.FLOAT, ["batch", classes]
-        )
+        return onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, [BATCH, classes])
 
     def model(self, outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
         """Return the finished graph with these outputs."""
         self._graph.input.extend(
             onnx.helper.make_tensor_value_info(
-                name, ELEMENT_TYPES[spec.dtype], ["batch", *spec.shape]
+                name, ELEMENT_TYPES[spec.dtype], [BATCH, *spec.shape]
             )
             for name, spec in self._tensors.items()
         )
