@@ -13,7 +13,6 @@ from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.unit import Unit, enter_lane
 from exeunt.engine.pending import Pending
 from exeunt.engine.scheduling.costs import Costs, fit_cost
-from exeunt.engine.step.frame import gather
 from exeunt.engine.step.runner import Runners
 
 SMALL_BATCH = 4
@@ -93,25 +92,25 @@ class Calibration:
     def _enter(self, request: Request, lane: LanePlan) -> list[Unit]:
         units = enter_lane(request, lane)
         for unit in units:
-            unit.settle(self._runners.of(lane, request.shape_key).slab)
+            unit.settle(self._runners.slab(lane, request.shape_key))
         request.units += units
         return units
 
     def _walk_lane(self, lane: LanePlan, units: Sequence[Unit]) -> None:
-        runner = self._runners.of(lane, units[0].request.shape_key)
+        shapes = units[0].request.shape_key
         slots = np.array([unit.slot for unit in units], dtype=np.intp)
         for place, stage in enumerate(lane.stages):
-            frame, _ = runner.frame(place, units, slots)
-            gather(frame.sources, units, slots)
+            runner = self._runners.of(lane, place, shapes)
+            batch = runner.load(place, units, slots)
             seconds = []
             for _ in range(REPEATS):
                 started_s = time.perf_counter()
-                frame.call()
+                batch.frame.call()
                 if stage.layer in lane.heads:
-                    runner.head(lane.heads[stage.layer], place, frame, units, slots)
+                    runner.head(lane.heads[stage.layer], batch)
                 seconds.append(time.perf_counter() - started_s)
-            runner.keep(frame, stage, units, slots)
+            runner.keep(batch)
             rows = len(units) * lane.unit_rows
             self._measured[lane.index, place].append((rows, min(seconds)))
         if lane.final_head is not None:
-            runner.head(lane.final_head, len(lane.stages) - 1, frame, units, slots)
+            runner.head(lane.final_head, batch)

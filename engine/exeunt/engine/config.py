@@ -16,6 +16,7 @@ from exeunt.engine.validation import first_problem
 RESIDENT_BATCHES = 4
 
 Precision = Literal["fp32", "bf16"]
+Layout = Literal["padded", "packed"]
 
 
 class EngineConfig(Frozen):
@@ -23,7 +24,9 @@ class EngineConfig(Frozen):
 
     backend: what runs the segments. precision: what matrix products are computed in; bf16 needs the
     backend openvino and a CPU that has it. deterministic: refuse what lets a row's answer depend on
-    its batch mates. threads: of the process-wide compute pool; 0 takes one for each core this
+    its batch mates. layout: of the layers' batches, padded rows of equal shapes or packed tokens of
+    rows of any length; auto takes what is quicker at start-up, where the bundle offers both.
+    threads: of the process-wide compute pool; 0 takes one for each core this
     process may use. max_batch_rows: rows of a batch at most. min_batch_rows: the smallest
     batch that is worth running before a deeper, smaller one; measured at start-up without it.
     max_wait_s: rows that wait longer for their next layer go first; without it, twice the time that
@@ -39,6 +42,7 @@ class EngineConfig(Frozen):
     backend: Literal["onnxruntime", "openvino", "torch", "fake"] = "onnxruntime"
     precision: Precision = "fp32"
     deterministic: bool = False
+    layout: Literal["auto", "padded", "packed"] = "auto"
     threads: int = Field(default=0, ge=0, le=1024)
     max_batch_rows: int = Field(default=32, ge=1, le=65_536)
     min_batch_rows: int | None = Field(default=None, ge=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from exeunt.engine.admission import Admission, Ticket
 from exeunt.engine.answer import Answer
-from exeunt.engine.backends.base import Array, Backend
+from exeunt.engine.backends.base import Array, Backend, LoadedSegment
 from exeunt.engine.backends.registry import open_backend
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.reader import Bundle, default_bundle
@@ -28,6 +28,7 @@ from exeunt.engine.inputs.tensors import TensorChecker
 from exeunt.engine.lanes.plan import TaskPlan, build_plan
 from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.residents import Residents
+from exeunt.engine.layouts import choose_layouts
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
 from exeunt.engine.scheduling import Costs, PolicySettings, Scheduler, StageTable, stage_table
@@ -61,16 +62,20 @@ class Engine:
         self.config = config
         self.stats = EngineStats()
         self._backend = backend
-        self._plan = build_plan(
-            bundle.manifest, lambda name: backend.load(bundle.manifest, bundle.root, name)
-        )
+
+        def load(name: str) -> LoadedSegment:
+            return backend.load(bundle.manifest, bundle.root, name)
+
+        self._blank = warm_up_samples(bundle.manifest, config.sizes)
+        self.layouts = choose_layouts(bundle.manifest, config, load, self._blank)
+        packed = [lane for lane, layout in self.layouts.items() if layout == "packed"]
+        self._plan = build_plan(bundle.manifest, load, packed)
         check_sizes(config, self._plan)
         self._policy = self.compile(config.exit_policy or self._recommended())
         self._checker = TensorChecker(bundle.manifest)
         self._prepare = SamplePreparer(bundle, config.limits)
         self._admission = Admission(config.max_queued_rows)
         self._numbers = itertools.count(1)
-        self._blank = warm_up_samples(bundle.manifest, config.sizes)
         resident = max(1, config.resident_rows // self._plan.rows)
         self._runners = runners = Runners(resident, config.max_batch_rows)
         self.costs = self._warm_up(runners) if config.warm_up else None

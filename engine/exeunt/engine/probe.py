@@ -18,7 +18,7 @@ from exeunt.engine.criteria import (
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.unit import Unit, enter_lane
-from exeunt.engine.step.batch import gather, hidden_pair, run_head, scatter, stack
+from exeunt.engine.step.batch import gather, hidden_pair, run_head, run_packed, scatter, stack
 
 
 @dataclass
@@ -51,10 +51,15 @@ def probe_lane(requests: list[Request], lane: LanePlan) -> LaneProbe:
     answers = np.full(len(units), -1, dtype=np.int64)
     streak = np.zeros(len(units), dtype=np.int64)
     for place, stage in enumerate(lane.stages):
-        inputs = gather(stage, units)
+        before = {}
+        if place >= lane.first_layer:
+            before = {state: stack(units, state) for state in lane.spec.compare}
         if place == lane.first_layer:
             _record_states(record, lane, units, len(requests))
-        scatter(stage, units, stage.segment.run(inputs))
+        if lane.packed is not None and place >= lane.first_layer:
+            run_packed(stage, units, lane.packed.mask)
+        else:
+            scatter(stage, units, stage.segment.run(gather(stage, units)))
         if stage.layer == 0:
             continue
         _record_states(record, lane, units, len(requests))
@@ -63,8 +68,6 @@ def probe_lane(requests: list[Request], lane: LanePlan) -> LaneProbe:
             record.logits[stage.layer] = logits
             answers, streak = next_streak(logits, answers, streak)
         streaks.append(streak)
-        graphs = {text: graph for graph, text in stage.inputs}
-        before = {state: inputs[graphs[state]] for state in lane.spec.compare}
         for name, score in _scores(names, lane, stage.layer, logits, before, units).items():
             rows[name].append(score)
     if lane.depth == 0:

@@ -16,8 +16,8 @@ def warm_up_samples(manifest: Manifest, sizes: Sizes) -> list[dict[str, Array]]:
     Args:
         manifest: names the tensors; masks are all valid, everything else is 0.
         sizes: those to use for each symbolic size; the k-th sample takes the k-th of each, and the
-            last where there are fewer. A text's own sizes, every multiple of its padding, serve for
-            those that are not given.
+            last where there are fewer. A bucket's own sizes, or a text's, every multiple of its
+            padding, serve for those that are not given.
 
     Returns:
         As many samples as the longest list of sizes; none where a size is unknown.
@@ -25,7 +25,10 @@ def warm_up_samples(manifest: Manifest, sizes: Sizes) -> list[dict[str, Array]]:
     symbols = {
         dim for spec in manifest.tensors.values() for dim in spec.shape if isinstance(dim, str)
     }
-    known = {name: sizes.get(name) or _text_sizes(manifest) for name in symbols}
+    known = {
+        name: sizes.get(name) or _bucket_sizes(manifest, name) or _text_sizes(manifest)
+        for name in symbols
+    }
     if not all(known.values()):
         return []
     count = max((len(values) for values in known.values()), default=1)
@@ -33,6 +36,11 @@ def warm_up_samples(manifest: Manifest, sizes: Sizes) -> list[dict[str, Array]]:
         _blank(manifest, {name: values[min(k, len(values) - 1)] for name, values in known.items()})
         for k in range(count)
     ]
+
+
+def _bucket_sizes(manifest: Manifest, name: str) -> Sequence[int]:
+    bucket = manifest.buckets.get(name)
+    return bucket.sizes() if bucket else ()
 
 
 def _text_sizes(manifest: Manifest) -> Sequence[int]:

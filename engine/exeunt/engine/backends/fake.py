@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from exeunt.engine.backends.base import Array, LoadedSegment, Tensors, bind_by_copy
 from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
-from exeunt.engine.bundle.tensors import LOOP_TENSORS, Reference, StateSpec, TensorSpec
+from exeunt.engine.bundle.tensors import (
+    LOOP_TENSORS,
+    PACK_TENSORS,
+    Reference,
+    StateSpec,
+    TensorSpec,
+)
 from exeunt.engine.errors import SegmentError
 
 UNBOUND_SIZE = 4  # of a symbolic size that no input fixes
@@ -43,7 +49,7 @@ class FakeBackend:
 
     def load(self, manifest: Manifest, root: Path, segment: str) -> LoadedSegment:  # noqa: ARG002 (the contract's signature; nothing is read from disk)
         """Return the segment's arithmetic; see `Backend.load`."""
-        lane = next(lane for lane in manifest.lanes if segment in lane.segments())
+        lane = next(lane for lane in manifest.lanes if segment in lane.every_segment())
         return _FakeSegment(self, segment, manifest, lane)
 
     def close(self) -> None:
@@ -138,6 +144,8 @@ def _spec_of(manifest: Manifest, lane: LaneSpec, text: str) -> TensorSpec | Stat
         return manifest.tensors[name]
     if scope == "loop":
         return LOOP_TENSORS[name]
+    if scope == "pack":
+        return PACK_TENSORS[name]
     return (manifest.lane(scope) if scope else lane).state[name]
 
 

@@ -5,7 +5,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from exeunt.engine.bundle.flow import check_flow
-from exeunt.engine.bundle.tensors import HEAD_TENSORS, LOOP_TENSORS, Reference
+from exeunt.engine.bundle.packing import check_packed
+from exeunt.engine.bundle.tensors import HEAD_TENSORS, LOOP_TENSORS, PACK_TENSORS, Reference
 
 if TYPE_CHECKING:
     from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
@@ -25,7 +26,7 @@ def check(manifest: "Manifest") -> None:
     lane_order(manifest)
     for lane in manifest.lanes:
         _check_lane(manifest, lane)
-    used = {name for lane in manifest.lanes for name in lane.segments()}
+    used = {name for lane in manifest.lanes for name in lane.every_segment()}
     if unused := sorted(set(manifest.segments) - used):
         raise ValueError(f"segments {unused} belong to no lane: remove them or name them in one")
     _check_inputs(manifest)
@@ -80,12 +81,12 @@ def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
                 raise ValueError(f"lane {lane.name!r} compares {name!r}, which is no state of it")
     if len({lane.state[state].shape[-1] for state in lane.compare}) > 1:
         raise ValueError(f"lane {lane.name!r} compares states of different widths")
-    for name in lane.segments():
+    for name in lane.every_segment():
         if name not in manifest.segments:
             raise ValueError(f"lane {lane.name!r} names segment {name!r}, which is not there")
         _check_segment(manifest, lane, name, manifest.segments[name])
     kinds = {
-        "layer": lane.layers,
+        "layer": (*lane.layers, *(lane.packed.layers if lane.packed else ())),
         "head": (*lane.heads.values(), *([lane.final_head] if lane.final_head else [])),
         "propagate_kv": tuple(lane.propagate.values()),
     }
@@ -99,6 +100,8 @@ def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
                 f" {manifest.segments[name].kind}: expected one of {sorted(ENTERING)}"
             )
     check_flow(manifest, lane)
+    if lane.packed:
+        check_packed(manifest, lane, lane.packed)
 
 
 def _check_segment(
@@ -115,12 +118,15 @@ def _check_segment(
             known = manifest.tensors
         elif scope == "loop" and lane.loop:
             known = LOOP_TENSORS
+        elif scope == "pack" and lane.packed and name in lane.packed.layers:
+            known = PACK_TENSORS
         elif scope in lane.join:
             known = lanes[scope].state
         else:
             raise ValueError(
                 f"{where} reads {text!r}: expected a state of the lane, `input.NAME`,"
-                f" `loop.NAME` in a loop, or a state of a joined lane ({list(lane.join)})"
+                f" `loop.NAME` in a loop, `pack.NAME` in a packed layer, or a state of a joined"
+                f" lane ({list(lane.join)})"
             )
         if tensor not in known:
             raise ValueError(f"{where} reads {text!r}, which is not declared")
@@ -137,6 +143,9 @@ def _check_segment(
 
 def _check_inputs(manifest: "Manifest") -> None:
     inputs = manifest.inputs
+    sizes = {dim for spec in manifest.tensors.values() for dim in spec.shape}
+    if unknown := sorted(set(manifest.buckets) - sizes):
+        raise ValueError(f"`buckets` names the sizes {unknown}, which no tensor has")
     made = []
     if inputs.image:
         made.append(inputs.image.tensor)

@@ -71,6 +71,40 @@ class LoopSpec(Frozen):
     max_steps: int = Field(ge=1, le=4096)
 
 
+class PackedSpec(Frozen):
+    """The lane's layers on tokens side by side, [N, ...] of all rows: only attention sees padding.
+
+    layers: the segments, as many as the lane's own; a lane that has no others names the same ones
+    in both places. mask: the lane's constant that says which tokens are valid; the others are
+    dropped once the row has entered, its first token never. heads_read: a row's first token, [B,
+    1, ...], or all of them in a padded view, [B, T, ...]. batch_invariant: whether export has found
+    every row's bits alike in every batch.
+    """
+
+    layers: tuple[SegmentName, ...] = Field(min_length=1)
+    mask: Name
+    heads_read: Literal["first", "all"] = "all"
+    batch_invariant: bool = False
+
+
+class BucketSpec(Frozen):
+    """Raw samples of nearly one size share batches: padded with zeros to the next multiple.
+
+    most: a larger size is refused, and the last multiple is cut there. A zero in a mask is padding.
+    """
+
+    multiple: int = Field(ge=1, le=8192)
+    most: int = Field(ge=1, le=65_536)
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return every size that a sample can have here, ascending."""
+        return (*range(self.multiple, self.most, self.multiple), self.most)
+
+    def padded(self, size: int) -> int:
+        """Return the size to which one of at most `most` is padded."""
+        return min(-(-size // self.multiple) * self.multiple, self.most)
+
+
 class LaneSpec(Frozen):
     """A sequence of layers that a row walks.
 
@@ -79,7 +113,8 @@ class LaneSpec(Frozen):
     batch axis. setup: segments run once, on entering. entry: run once, or at every step of a loop.
     heads: the exit head after each layer. final_head: answers when no exit fired. classes: the
     width of the heads' logits. scores: the criteria that can judge this lane. compare: for
-    `cosine`, the carried states and the mask of their valid tokens.
+    `cosine`, the carried states and the mask of their valid tokens. packed: the same layers on
+    packed tokens, where the bundle has them.
     """
 
     name: Name
@@ -97,6 +132,7 @@ class LaneSpec(Frozen):
     scores: tuple[CriterionName, ...] = ()
     compare: dict[Name, Name | None] = Field(default_factory=dict)
     loop: LoopSpec | None = None
+    packed: PackedSpec | None = None
 
     @property
     def depth(self) -> int:
@@ -104,10 +140,16 @@ class LaneSpec(Frozen):
         return len(self.layers)
 
     def segments(self) -> list[str]:
-        """Return every segment that the lane names, in the order a row meets them."""
+        """Return the segments of the lane's own layout, in the order a row meets them."""
         first = [*self.setup, *([self.entry] if self.entry else []), *self.layers]
         last = [self.final_head] if self.final_head else []
         return [*first, *self.heads.values(), *last, *self.propagate.values()]
+
+    def every_segment(self) -> list[str]:
+        """Return the segments of both layouts."""
+        own = self.segments()
+        packed = self.packed.layers if self.packed else ()
+        return [*own, *(name for name in packed if name not in own)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -154,7 +196,8 @@ class Manifest(Frozen):
     """A bundle's `manifest.json`.
 
     format: the version of this record. tensors: the raw inputs. inputs: how an image and a text
-    become them. exit_policy: what the bundle recommends. precision: float32 and batch-invariant
+    become them. buckets: by symbolic size, the padding of raw tensors. exit_policy: what the bundle
+    recommends. precision: float32 and batch-invariant
     where it is absent. files: the sha256 of every other file. tools: versions of what wrote it.
     """
 
@@ -164,6 +207,7 @@ class Manifest(Frozen):
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
     tensors: dict[Name, TensorSpec] = Field(min_length=1)
     inputs: InputsSpec = InputsSpec()
+    buckets: dict[Name, BucketSpec] = Field(default_factory=dict)
     lanes: tuple[LaneSpec, ...] = Field(min_length=1)
     segments: dict[SegmentName, SegmentSpec]
     exit_policy: dict[str, Any] | None = None

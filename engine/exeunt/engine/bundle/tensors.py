@@ -9,7 +9,7 @@ Dtype = Literal["float32", "float16", "int64", "int32", "uint8", "bool"]
 Dim = Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 
-RESERVED = frozenset({"input", "head", "loop"})
+RESERVED = frozenset({"input", "head", "loop", "pack"})
 
 
 class Frozen(BaseModel):
@@ -47,7 +47,8 @@ class Reference(NamedTuple):
     """Where a segment's tensor lives.
 
     scope: "" for the row's own lane, "input" for a raw tensor, "head" for what a head answers,
-        "loop" for the tokens so far, or the name of an earlier lane.
+        "loop" for the tokens so far, "pack" for where packed tokens belong, or the name of an
+        earlier lane.
     name: the tensor's name there.
     """
 
@@ -65,6 +66,13 @@ LOOP_TENSORS: dict[str, TensorSpec] = {
     "tokens": TensorSpec(dtype="int64", shape=("max_tokens",)),
     "step": TensorSpec(dtype="int64", shape=()),
     "token": TensorSpec(dtype="int64", shape=(1,)),
+}
+# What a layer on packed tokens [N, ...] reads of its B rows of at most T tokens: for each place of
+# the padded view its token, whether that place is valid, and for each token its place in B * T.
+PACK_TENSORS: dict[str, TensorSpec] = {
+    "gather": TensorSpec(dtype="int64", shape=("T",)),
+    "mask": TensorSpec(dtype="float32", shape=("T",)),
+    "scatter": TensorSpec(dtype="int64", shape=()),
 }
 HEAD_TENSORS = frozenset({"logits", "exit"})
 

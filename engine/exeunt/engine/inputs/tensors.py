@@ -1,4 +1,4 @@
-"""Raw tensors: names, dtypes and shapes checked against the manifest."""
+"""Raw tensors: names, dtypes and shapes checked against the manifest, sizes brought to buckets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.tensors import TensorSpec, numpy_dtype
 from exeunt.engine.errors import TensorError
+from exeunt.engine.inputs.buckets import Buckets
 
 Array = NDArray[Any]
 MAX_DIM = 1 << 20
 
 
 class TensorChecker:
-    """Checks raw tensors: those of a single sample, or a batch with a leading sample axis."""
+    """Checks raw tensors: those of a single sample, or a batch with a leading sample axis.
+
+    What it returns is padded to the manifest's buckets.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._specs = manifest.tensors
+        self._buckets = Buckets(manifest)
         sizes = {lane.rows for lane in manifest.lanes}
         self._rows = max(sizes)
 
@@ -60,7 +65,7 @@ class TensorChecker:
                 raise TensorError(f"tensor {name!r} is {array.dtype}, expected {spec.dtype}")
             self._check_shape(name, spec, array.shape[leading:], sizes)
             checked[name] = np.asarray(array, order="C")
-        return checked
+        return self._buckets(checked, sizes)
 
     def _check_shape(
         self, name: str, spec: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]

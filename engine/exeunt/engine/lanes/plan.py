@@ -1,15 +1,16 @@
 """The plan: a manifest's lanes with their segments loaded and every reference resolved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from exeunt.engine.backends.base import LoadedSegment
 from exeunt.engine.bundle.consistency import lane_order
-from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentKind, TaskSpec
-from exeunt.engine.bundle.tensors import Reference
+from exeunt.engine.bundle.manifest import LaneSpec, Manifest, PackedSpec, SegmentKind, TaskSpec
+from exeunt.engine.bundle.tensors import PACK_TENSORS, Reference
 
 Load = Callable[[str], LoadedSegment]
+PACK = {f"pack.{name}" for name in PACK_TENSORS}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class LanePlan:
 
     index: its place, behind every lane it joins. stages: setup, entry, then the layers.
     first_layer: the stage of layer 1. loop_stage: where a loop's next step begins. external: the
-    references that a unit resolves when it enters (raw tensors, other lanes' states).
+    references that a unit resolves when it enters (raw tensors, other lanes' states). packed: where
+    its layers run on packed tokens; None where they run on padded rows.
     """
 
     index: int
@@ -48,6 +50,7 @@ class LanePlan:
     heads: dict[int, Stage]
     final_head: Stage | None
     external: tuple[str, ...]
+    packed: PackedSpec | None = None
 
     @property
     def name(self) -> str:
@@ -63,7 +66,7 @@ class LanePlan:
     def resolved(self) -> tuple[tuple[str, Reference], ...]:
         """The external references that a unit resolves when it enters, taken apart."""
         parts = ((text, Reference.parse(text)) for text in self.external)
-        return tuple((text, part) for text, part in parts if part.scope != "loop")
+        return tuple((text, part) for text, part in parts if part.scope not in ("loop", "pack"))
 
     @cached_property
     def unit_rows(self) -> int:
@@ -108,15 +111,20 @@ class Plan:
         return max(lane.spec.rows for lane in self.lanes)
 
 
-def build_plan(manifest: Manifest, load: Load) -> Plan:
+def build_plan(manifest: Manifest, load: Load, packed: Collection[str] = ()) -> Plan:
     """Return the manifest's lanes in order, each segment loaded once by `load`.
 
     Tied lanes, and layers that answer through one head, share what was loaded.
+
+    Args:
+        manifest: of the bundle.
+        load: loads a segment by its name.
+        packed: the lanes that run on packed tokens.
     """
     load = cache(load)
     specs = {lane.name: lane for lane in manifest.lanes}
     lanes = {
-        name: _plan_lane(index, specs[name], manifest, load)
+        name: _plan_lane(index, specs[name], manifest, load, name in packed)
         for index, name in enumerate(lane_order(manifest))
     }
     per_row = frozenset(name for name, spec in manifest.tensors.items() if spec.per == "row")
@@ -124,8 +132,12 @@ def build_plan(manifest: Manifest, load: Load) -> Plan:
     return Plan(manifest, tuple(lanes.values()), tasks)
 
 
-def _plan_lane(index: int, spec: LaneSpec, manifest: Manifest, load: Load) -> LanePlan:
-    names = [*spec.setup, *([spec.entry] if spec.entry else []), *spec.layers]
+def _plan_lane(
+    index: int, spec: LaneSpec, manifest: Manifest, load: Load, wants_packed: bool
+) -> LanePlan:
+    packed = spec.packed if wants_packed else None
+    layers = packed.layers if packed else spec.layers
+    names = [*spec.setup, *([spec.entry] if spec.entry else []), *layers]
     first_layer = len(names) - spec.depth
     kept = _read_by_heads(spec, manifest) | set(spec.compare) | set(spec.compare.values())
     stages = []
@@ -135,7 +147,7 @@ def _plan_lane(index: int, spec: LaneSpec, manifest: Manifest, load: Load) -> La
             ref for other in names[place + 1 :] for ref in manifest.segments[other].inputs.values()
         }
         reads = set(manifest.segments[name].inputs.values())
-        dead = () if spec.loop else tuple(sorted(reads - later - kept - set(spec.state)))
+        dead = () if spec.loop else tuple(sorted(reads - later - kept - set(spec.state) - PACK))
         stage = _stage(name, manifest, load, max(0, place - first_layer + 1))
         new = tuple(state for _, state in stage.outputs if state not in written)
         stages.append(replace(stage, drops=dead, first_written=new))
@@ -146,7 +158,9 @@ def _plan_lane(index: int, spec: LaneSpec, manifest: Manifest, load: Load) -> La
     references = {text for stage in every for _, text in stage.inputs}
     external = tuple(sorted(text for text in references if Reference.parse(text).scope))
     loop_stage = len(spec.setup)
-    return LanePlan(index, spec, tuple(stages), first_layer, loop_stage, heads, final, external)
+    return LanePlan(
+        index, spec, tuple(stages), first_layer, loop_stage, heads, final, external, packed
+    )
 
 
 def _read_by_heads(spec: LaneSpec, manifest: Manifest) -> set[str | None]:

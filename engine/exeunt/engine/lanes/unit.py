@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from exeunt.engine.bundle.tensors import Reference
 from exeunt.engine.exit_policy.compiled import LanePolicy
 from exeunt.engine.lanes.plan import LanePlan
-from exeunt.engine.lanes.request import LaneExit, Request
+from exeunt.engine.lanes.request import LaneExit, Request, Shapes
 from exeunt.engine.lanes.slab import LaneSlab
 
 Array = NDArray[Any]
@@ -20,9 +20,9 @@ class Unit:
     """The state of a unit, filled by the engine.
 
     first_row: the place of its first row among the sample's. stage: the stage it waits for.
-    tensors: by reference, each [rows, ...]; its own states are views of the slab. slab, slot: where
-    those lie; none in a probe. tokens, exits: of a loop, one a step. waiting_s: since when it
-    waits, on the engine's clock.
+    tensors: by reference, each [rows, ...]; its own states are views of the slab, and [tokens, ...]
+    where its layers run on packed tokens. slab, slot: where those lie; none in a probe. tokens,
+    exits: of a loop, one a step. waiting_s: since when it waits, on the engine's clock.
     """
 
     request: Request
@@ -36,6 +36,13 @@ class Unit:
     tokens: list[int] = field(default_factory=list)
     exits: list[LaneExit] = field(default_factory=list)
     waiting_s: float = 0.0
+
+    @property
+    def batch_key(self) -> Shapes:
+        """What units of a stage must have in common to share a batch; nothing on packed tokens."""
+        if self.lane.packed is not None and self.stage >= self.lane.first_layer:
+            return ()
+        return self.request.shape_key
 
     @property
     def rows(self) -> int:

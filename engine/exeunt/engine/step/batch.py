@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from exeunt.engine.backends.base import Tensors
 from exeunt.engine.lanes.plan import Stage
 from exeunt.engine.lanes.unit import Unit
+from exeunt.engine.step.pack import pack_rows, valid_tokens
 
 Array = NDArray[Any]
 
@@ -36,6 +37,29 @@ def scatter(stage: Stage, units: Sequence[Unit], outputs: Tensors) -> None:
     for text in stage.drops:
         for unit in units:
             del unit.tensors[text]
+
+
+def run_packed(stage: Stage, units: Sequence[Unit], mask: str) -> None:
+    """Run a packed layer on units whose states are padded rows, and leave them so.
+
+    Args:
+        stage: the layer.
+        units: with states [1, T, ...] of one T.
+        mask: the state that says which tokens are valid.
+    """
+    kept = valid_tokens(stack(units, mask).copy())
+    leads = stack(units, mask)[:, 0].astype(np.float32)
+    pack = pack_rows(kept.sum(axis=1), leads)
+    tensors = pack.tensors()
+    for _, text in stage.inputs:
+        if text not in tensors:
+            tensors[text] = pack.padded(stack(units, text)[kept])
+    outputs = stage.segment.run({graph: tensors[text] for graph, text in stage.inputs})
+    for graph, state in stage.outputs:
+        rows = np.zeros_like(stack(units, state))
+        rows[kept] = outputs[graph][: pack.count]
+        for place, unit in enumerate(units):
+            unit.tensors[state] = rows[place : place + 1]
 
 
 def run_head(head: Stage, units: Sequence[Unit]) -> NDArray[np.float32]:

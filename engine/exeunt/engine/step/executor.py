@@ -10,7 +10,6 @@ from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit
 from exeunt.engine.lanes.unit import Unit
 from exeunt.engine.stats import EngineStats
-from exeunt.engine.step.frame import gather
 from exeunt.engine.step.judging import Exits, at_depth, judge
 from exeunt.engine.step.ran import Ran
 from exeunt.engine.step.runner import Runners
@@ -38,7 +37,7 @@ class Executor:
         """Run the stage at which the units stand and judge them.
 
         Args:
-            units: at least one, all of one lane, stage and shapes.
+            units: at least one, all of one lane, stage and batch key.
 
         Raises:
             SegmentError: the segment or a head failed; the units cannot go on.
@@ -49,19 +48,17 @@ class Executor:
         clock, stats = self._clock, self._stats
         started_s = clock()
         try:
-            runner = self._runners.of(lane, first.request.shape_key)
+            runner = self._runners.of(lane, place, first.request.shape_key)
             slots = np.fromiter((unit.slot for unit in units), dtype=np.intp, count=len(units))
-            frame, has_run = runner.frame(place, units, slots)
-            if not has_run:
-                gather(frame.sources, units, slots)
+            batch = runner.load(place, units, slots)
             gathered_s = clock()
-            if not has_run:
-                frame.call()
+            if not batch.has_run:
+                batch.frame.call()
             ran_s = clock()
-            ran = Ran(runner, place, frame, units, slots, clock)
+            ran = Ran(runner, batch, clock)
             exits = judge(ran) if stage.layer else self._without_layers(lane, ran)
             judged_s = clock()
-            runner.keep(frame, stage, units, slots)
+            runner.keep(batch)
         except ExeuntError:
             raise
         except Exception as error:  # whatever a backend or its library lets through

@@ -65,7 +65,7 @@ class Router:
     def _enter_ready(self, request: Request) -> list[Unit]:
         entering = [unit for lane in request.ready_lanes() for unit in enter_lane(request, lane)]
         for unit in entering:
-            unit.settle(self._runners.of(unit.lane, request.shape_key).slab)
+            unit.settle(self._runners.slab(unit.lane, request.shape_key))
         request.units += entering
         return entering
 
