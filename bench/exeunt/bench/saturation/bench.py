@@ -15,8 +15,7 @@ from exeunt.bench.peers import (
     RunUntilLast,
     Segments,
     StaticBatches,
-    search_static,
-    static_graphs,
+    best_static,
 )
 from exeunt.bench.saturation.engine_peer import EnginePeer
 from exeunt.bench.saturation.occupancy import LayerTimes, layer_times
@@ -27,7 +26,8 @@ from exeunt.engine import Engine, EngineConfig
 from exeunt.engine.backends import Backend, open_backend
 from exeunt.engine.bundle.reader import Bundle
 
-SEARCH_SAMPLES = 64  # of each pass in the search for the baseline's best batch
+# In the search for the baseline's best batch; the best is then measured in turns with the engine.
+SEARCH_SAMPLES, SEARCH_REPEATS = 64, 1
 Progress = Callable[[str], None]
 
 
@@ -83,9 +83,14 @@ def _best_static(
     samples: list[Sample],
     cache_dir: Path | None,
 ) -> tuple[StaticBatches, dict[str, float]]:
-    graphs = static_graphs(bundle, backend, settings.compute_threads, cache_dir)
-    search = search_static(
-        graphs, bundle.manifest, samples[:SEARCH_SAMPLES], backend=settings.backend
+    search = best_static(
+        bundle,
+        backend,
+        samples[:SEARCH_SAMPLES],
+        threads=settings.compute_threads,
+        precision=settings.precision,
+        repeats=SEARCH_REPEATS,
+        cache_dir=cache_dir,
     )
     tried = {f"{name}, {rows} rows": seconds for (name, rows), seconds in search.seconds.items()}
     return search.best, tried
