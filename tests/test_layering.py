@@ -28,6 +28,7 @@ DEVICE_HOMES = (
     "train",
     "bench/exeunt/bench/workloads",  # writes the synthetic model and joins its segments
     "bench/exeunt/bench/peers",  # runs the model as others do, under the same libraries
+    "bench/exeunt/bench/http_peers/servers",  # the same, in environments of their own
 )
 
 

@@ -1,0 +1,157 @@
+"""A run over HTTP: every server takes its turn in each repeat, the others are frozen."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
+
+from exeunt.bench.http_peers.bodies import json_bodies
+from exeunt.bench.http_peers.contenders import Contender, start
+from exeunt.bench.http_peers.prepare import Prepared, order, prepare
+from exeunt.bench.http_peers.report import Seen, make_report
+from exeunt.bench.http_peers.running import Running, Sighting
+from exeunt.bench.http_peers.settings import HttpSettings
+from exeunt.bench.http_peers.tuning import BATCH_SIZES, TIMEOUTS_S, Search, Tuning
+from exeunt.bench.load.server_process import exit_on_sigterm
+from exeunt.bench.report import Report
+from exeunt.engine.errors import ConfigError
+
+OUR_BATCH_SIZES = (8, 16, 32)
+TRIAL_WARM_UP_S = 2.0
+Progress = Callable[[str], None]
+
+
+def bench_http(
+    settings: HttpSettings, *, cache_dir: Path | None = None, progress: Progress | None = None
+) -> Report:
+    """Measure requests per second over HTTP, ours beside the peers'.
+
+    Args:
+        settings: what to measure.
+        cache_dir: where bundles, graphs and the peers' environments are kept; see `bench_cache`.
+        progress: called with what comes next.
+
+    Raises:
+        ConfigError: a setting cannot be had here, or our own server does not start.
+    """
+    tell = progress or _silent
+    with exit_on_sigterm(), tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        prepared = prepare(settings, Path(directory), cache_dir, tell)
+        field = _Field(settings, prepared, tell)
+        stack.callback(field.stop)
+        for contender in prepared.contenders:
+            field.enter(contender)
+        for repeat in range(settings.repeats):
+            field.take_turns(repeat)
+    return make_report(settings, prepared, field.seen, field.not_measured)
+
+
+class _Field:
+    """All servers that run; at most one of them is not frozen."""
+
+    def __init__(self, settings: HttpSettings, prepared: Prepared, tell: Progress) -> None:
+        self.seen: dict[str, Seen] = {}
+        self.not_measured = dict(prepared.not_measured)
+        self._settings = settings
+        self._prepared = prepared
+        self._tell = tell
+        self._running: dict[str, Running] = {}
+        self._bodies = {
+            listed: json_bodies(prepared.requests, listed=listed) for listed in (False, True)
+        }
+
+    def enter(self, contender: Contender) -> None:
+        """Search a contender's tuning and start it; a peer that fails is left out, and said so."""
+        try:
+            search = self._search(contender)
+            self._tell(f"starting {contender.name}: {search.best}")
+            running = self._start(contender, search.best)
+            self._running[contender.name] = running
+            running.wait()
+            self._tell(f"asking {contender.name} every request once")
+            self.seen[contender.name] = Seen(
+                contender, search.best, dict(search.rates), running.answers()
+            )
+            running.server.freeze()
+        except ConfigError as error:
+            if contender.framework is None:
+                raise
+            self._leave_out(contender.name, str(error))
+
+    def take_turns(self, repeat: int) -> None:
+        """Measure every server once; every other time in the opposite order."""
+        names = list(self._running)
+        for name in names if repeat % 2 == 0 else reversed(names):
+            running, seen = self._running[name], self.seen[name]
+            self._tell(f"repeat {repeat + 1} of {self._settings.repeats}: {name}")
+            running.server.thaw()
+            try:
+                running.wait()
+                seen.sightings.append(self._load(running, seen.tuning, repeat))
+            except ConfigError as error:
+                if seen.contender.framework is None:
+                    raise
+                self._leave_out(name, str(error))
+            else:
+                running.server.freeze()
+
+    def stop(self) -> None:
+        """Stop all servers."""
+        for running in self._running.values():
+            running.server.stop()
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.not_measured[name] = reason
+        self.seen.pop(name, None)
+        if running := self._running.pop(name, None):
+            running.server.stop()
+
+    def _load(self, running: Running, tuning: Tuning, repeat: int) -> Sighting:
+        settings = self._settings
+        places = cycle(order(settings.requests, settings.seed, repeat))
+        return running.load(places, tuning.in_flight, settings.warm_up_s, settings.seconds)
+
+    def _search(self, contender: Contender) -> Search:
+        """Return the search, each server of it started anew where its own settings change."""
+        settings = self._settings
+        waits = contender.framework in ("litserve", "ray")
+        first = Tuning(
+            settings.batch_rows, settings.batch_timeout_s if waits else None, settings.in_flight[-1]
+        )
+        sizes = (
+            () if not settings.search else BATCH_SIZES if contender.framework else OUR_BATCH_SIZES
+        )
+        timeouts_s = TIMEOUTS_S if settings.search else ()
+        search = Search(first, sizes, timeouts_s, settings.in_flight)
+        if not (settings.search or len(settings.in_flight) > 1):
+            return search
+        running: Running | None = None
+        served: tuple[int, float | None] | None = None
+        try:
+            for tuning in search.trials():
+                self._tell(f"trying {contender.name}: {tuning}")
+                if served != (tuning.batch_rows, tuning.batch_timeout_s):
+                    if running:
+                        running.server.stop()
+                    running = self._start(contender, tuning)
+                    served = (tuning.batch_rows, tuning.batch_timeout_s)
+                    running.wait()
+                assert running is not None, "started above"
+                places = cycle(order(settings.requests, settings.seed, 0))
+                sighting = running.load(places, tuning.in_flight, TRIAL_WARM_UP_S, settings.trial_s)
+                search.tell(tuning, sighting.rate or 0.0)
+        finally:
+            if running:
+                running.server.stop()
+        return search
+
+    def _start(self, contender: Contender, tuning: Tuning) -> Running:
+        settings = self._settings
+        server = start(contender, self._prepared.files, tuning, settings.compute_threads)
+        bodies = self._bodies[contender.framework == "bentoml"]
+        return Running(server, bodies, settings.layers)
+
+
+def _silent(step: str) -> None:
+    """Tell nobody."""
