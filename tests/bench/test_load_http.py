@@ -154,7 +154,7 @@ def test_a_form_is_what_the_server_reads() -> None:
 
 @pytest.fixture(scope="module")
 def small() -> dict[str, Any]:
-    return {"over": "http", "samples": 8, "seconds": 0.4, "warm_up": 0.1, "repeats": 1}
+    return {"over": "http", "samples": 8, "seconds": 1.0, "warm_up": 0.1, "repeats": 1}
 
 
 def test_a_server_of_its_own_is_measured(small: dict[str, Any]) -> None:
