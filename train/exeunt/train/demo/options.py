@@ -35,7 +35,7 @@ class DemoRecipe(BaseModel):
 
     cell_loss_weight: NonNegativeFloat = Field(1.0, description="auxiliary losses at the start")
     cell_loss_layers: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = Field(
-        (1, 2, 3, 4), description="layers whose image tokens learn kind, role, place, witness"
+        (1, 2, 3, 5), description="layers whose image tokens learn kind, role, place, witness"
     )
     cell_loss_share: float = Field(0.7, gt=0, le=1, description="of stage 1, until they are 0")
 
