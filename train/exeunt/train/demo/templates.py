@@ -35,7 +35,7 @@ VARIANTS: tuple[tuple[int, int, int], ...] = (
     (LONG_CHAIN, 0, 0),
 )
 # Shares of the templates, in the order of TEMPLATES.
-TEMPLATE_SHARES = (0.22, 0.16, 0.15, 0.14, 0.13, 0.2)
+TEMPLATE_SHARES = (0.28, 0.18, 0.18, 0.13, 0.11, 0.12)
 
 
 @dataclass(frozen=True)
