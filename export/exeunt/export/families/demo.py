@@ -22,7 +22,7 @@ class DemoConfig(BaseModel):
 
     family: Literal["demo"] = "demo"
     hidden: PositiveInt = 96
-    layers: PositiveInt = 6
+    layers: PositiveInt = 4
     heads: PositiveInt = 4
     ffn: PositiveInt = 192
     image_size: PositiveInt = 64
@@ -176,11 +176,22 @@ class DemoModel(nn.Module):
             The state f32[B, 1 + V + S, D] and its mask f32[B, 1 + V + S].
         """
         image = self.stem(pixel_values) + self.image_positions
-        text = self.words(input_ids) + self.text_positions[:, : input_ids.shape[1]]
-        cls = self.cls.expand(pixel_values.shape[0], -1, -1)
+        words = self.words(input_ids)
+        text = words + self.text_positions[:, : input_ids.shape[1]]
+        cls = self.cls + self._mean_word(words, attention_mask)
         hidden = torch.cat([cls, image, text], dim=1)
         seen = torch.ones_like(hidden[:, : 1 + self.config.image_tokens, 0])
         return hidden, torch.cat([seen, attention_mask.to(seen.dtype)], dim=1)
+
+    @staticmethod
+    def _mean_word(words: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the mean f32[B, 1, D] of the valid words f32[B, S, D].
+
+        [CLS] begins with it: what a text asks for in a word or two, the first layer can look up.
+        """
+        valid = attention_mask.to(words.dtype)[:, :, None]
+        mean: Tensor = (words * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(1.0)
+        return mean
 
     def forward(
         self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor

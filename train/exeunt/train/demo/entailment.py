@@ -2,21 +2,26 @@
 
 A closed parcel hides one object of any kind, or nothing. A statement is entailed when it is true
 for every way to fill the parcels, contradicted when it is false for every way, else neutral.
+
+Every statement of relations is a path of kinds: "X left of Y that is above Z" is X - Y - Z, and
+"X left of Y and above Z" is Y - X - Z. Such a statement is true when the scene holds the path.
 """
+
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.train.demo.scenes import GRID, NUM_CELLS, PARCEL, Cells
+from exeunt.train.demo.scenes import EMPTY, GRID, NUM_CELLS, PARCEL, Cells
 from exeunt.train.demo.templates import (
     AT_LEAST,
-    CHAIN,
     CONTRADICTION,
     DOUBLE,
     ENTAILMENT,
     EXACTLY,
     EXISTS,
     NEUTRAL,
+    NUM_SUBJECTS,
     RELATION,
     RELATIONS,
     VARIANTS,
@@ -25,6 +30,7 @@ from exeunt.train.demo.templates import (
 
 _ROW, _COLUMN = np.divmod(np.arange(NUM_CELLS), GRID)
 _BIT = np.left_shift(1, np.arange(NUM_CELLS)).astype(np.int32)
+_TEMPLATE = np.array(VARIANTS)[:, 0]
 
 
 def _partners(relation: int) -> NDArray[np.int32]:
@@ -45,29 +51,31 @@ def label_statements(
     subjects: NDArray[np.int8],
     relations: NDArray[np.int8],
 ) -> NDArray[np.int8]:
-    """Label statements exactly, without listing the fills.
+    """Label statements exactly.
 
     Counts lie in [visible, visible + parcels] and every value is reached. Relations only gain from
     more objects: they are entailed when the visible objects alone make them true, and possible
-    when distinct cells, each a parcel or the right kind, make them true.
+    when one of the ways to fill the parcels with the statement's own kinds does.
 
     Args:
         cells: int8[N, 16], the scene of each statement.
         variant: int8[N], index into VARIANTS.
-        subjects: int8[N, 4], distinct kinds X, Y, Z, W.
-        relations: int8[N, 3].
+        subjects: int8[N, MAX_SUBJECTS], distinct kinds.
+        relations: int8[N, MAX_SUBJECTS - 1].
 
     Returns:
         int8[N], index into STATEMENT_LABELS.
     """
-    table = np.array(VARIANTS)
-    template, quantifier, number = table[variant].T
+    template, quantifier, number = np.array(VARIANTS)[variant].T
     always, never = _bounds_of_counts(cells, subjects[:, 0], quantifier, number)
-    related = np.flatnonzero(template >= RELATION)
-    if len(related):
-        chosen = cells[related], subjects[related], relations[related], template[related]
-        always[related] = _witness_cells(*chosen, parcels=False).any(axis=1)
-        never[related] = ~_witness_cells(*chosen, parcels=True).any(axis=1)
+    for kind in range(RELATION, len(NUM_SUBJECTS)):
+        rows = np.flatnonzero(template == kind)
+        chosen = cells[rows], subjects[rows], relations[rows]
+        sure = _pivots(kind, *chosen).any(axis=1)
+        always[rows], never[rows] = sure, False
+        unsure = rows[~sure]
+        chosen = cells[unsure], subjects[unsure], relations[unsure]
+        never[unsure] = ~_possible_pivots(kind, *chosen).any(axis=1)
     return np.where(always, ENTAILMENT, np.where(never, CONTRADICTION, NEUTRAL)).astype(np.int8)
 
 
@@ -92,73 +100,84 @@ def _bounds_of_counts(
     return always, never
 
 
-def _witness_cells(
+def _path(
+    template: int, subjects: NDArray[np.int8], relations: NDArray[np.int8]
+) -> tuple[NDArray[np.int8], NDArray[np.int8], int]:
+    """Return a statement's path: kinds int8[N, K], relations int8[N, K - 1], the pivot's place.
+
+    The pivot is where the two ends of the path meet: X, in a chain the last kind of its first half.
+    """
+    count = NUM_SUBJECTS[template]
+    kinds, links = subjects[:, :count], relations[:, : count - 1]
+    if template != DOUBLE:
+        return kinds, links, (count - 1) // 2
+    # X is left of Y where Y is right of X: the other one of the pair of relations.
+    turned = np.stack([links[:, 0] ^ 1, links[:, 1]], axis=1)
+    return kinds[:, [1, 0, 2]], turned, 1
+
+
+def _linked(targets: NDArray[np.bool_], relation: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Mark the cells that are `relation` one of the targets: bool[N, 16]."""
+    bits = (targets * _BIT).sum(axis=1).astype(np.int32)
+    marked: NDArray[np.bool_] = (PARTNERS[relation] & bits[:, None]) != 0
+    return marked
+
+
+def _suffix(
+    cells: Cells, kinds: NDArray[np.int8], links: NDArray[np.int8], start: int
+) -> NDArray[np.bool_]:
+    """Mark the places from which the path's rest holds, whatever they show: bool[N, 16]."""
+    rest = np.ones(cells.shape, dtype=bool)
+    for place in range(kinds.shape[1] - 1, start, -1):
+        rest = _linked((cells == kinds[:, [place]]) & rest, links[:, place - 1])
+    return rest
+
+
+def _pivots(
+    template: int,
     cells: Cells,
     subjects: NDArray[np.int8],
     relations: NDArray[np.int8],
-    template: NDArray[np.int64],
     *,
-    parcels: bool,
     by_place: bool = False,
 ) -> NDArray[np.bool_]:
-    """Mark the cells that can be the pivot of the statement: bool[N, 16].
+    """Mark the cells that are the pivot of a path of visible objects: bool[N, 16].
 
-    The pivot is Y in a chain, else X. With `parcels`, a closed parcel may be anything; without,
-    only visible objects count. With `by_place`, cells are judged by their place alone, whatever
-    they show; and in a chain as its Z, by the last relation.
+    With `by_place`, a chain's mark is that the place after the pivot has its rest of the path, a
+    shorter path's that the pivot could stand there; both whatever the cell shows.
     """
-    closed = (cells == PARCEL) if parcels else np.zeros(cells.shape, dtype=bool)
-    x, y, z, w = (
-        (((cells == subjects[:, [i]]) | closed) * _BIT).sum(axis=1).astype(np.int32)
-        for i in range(4)
-    )
-    first, second, third = relations.T
-    found = np.zeros(cells.shape, dtype=bool)
-    star = template != CHAIN
-    for cell in range(NUM_CELLS):
-        hit_y = y & PARTNERS[first, cell]
-        hit_z = z & PARTNERS[second, cell]
-        pair = (hit_y != 0) & ((template != DOUBLE) | _two_cells(hit_y, hit_z))
-        is_x = by_place | ((x >> cell) & 1).astype(bool)
-        found[:, cell] = star & is_x & (pair | (template < RELATION))
-    chain = np.flatnonzero(~star)
-    if len(chain) and by_place:
-        hit_w = w[chain, None] & PARTNERS[third[chain]]
-        found[chain] = hit_w != 0
-    elif len(chain):
-        found[chain] = _chain_pivots(
-            (x[chain], y[chain], z[chain], w[chain]), first[chain], second[chain], third[chain]
-        )
-    return found
+    if template == EXISTS:
+        return (cells == subjects[:, [0]]) | by_place
+    kinds, links, pivot = _path(template, subjects, relations)
+    if by_place and template > DOUBLE:
+        return _suffix(cells, kinds, links, pivot + 1)
+    before = _suffix(cells, kinds[:, ::-1], links[:, ::-1] ^ 1, kinds.shape[1] - 1 - pivot)
+    held = before & _suffix(cells, kinds, links, pivot)
+    return held if by_place else held & (cells == kinds[:, [pivot]])
 
 
-def _two_cells(one: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Say whether two bit sets have two *different* cells: one parcel is not two things."""
-    same_single = (one == other) & ((one & (one - 1)) == 0)
-    two: NDArray[np.bool_] = (one != 0) & (other != 0) & ~same_single
-    return two
-
-
-def _chain_pivots(
-    sets: tuple[NDArray[np.int32], ...],
-    first: NDArray[np.int8],
-    second: NDArray[np.int8],
-    third: NDArray[np.int8],
+def _possible_pivots(
+    template: int,
+    cells: Cells,
+    subjects: NDArray[np.int8],
+    relations: NDArray[np.int8],
+    *,
+    by_place: bool = False,
 ) -> NDArray[np.bool_]:
-    """Mark the cells that can be the Y of X `first` Y `second` Z `third` W: bool[N, 16]."""
-    x, y, z, w = sets
-    found = np.zeros((len(x), NUM_CELLS), dtype=bool)
-    # X is left of Y where Y is right of X: the other one of the pair of relations.
-    before = x[:, None] & PARTNERS[first ^ 1]
-    after = w[:, None] & PARTNERS[third]
-    ahead = z[:, None] & PARTNERS[second]
-    for pivot in range(NUM_CELLS):
-        for next_cell in range(NUM_CELLS):
-            linked = ((y >> pivot) & 1 & (ahead[:, pivot] >> next_cell)).astype(bool)
-            distinct = _two_cells(
-                before[:, pivot] & ~_BIT[next_cell], after[:, next_cell] & ~_BIT[pivot]
-            )
-            found[:, pivot] |= linked & distinct
+    """Mark the cells that are the pivot for one of the ways to fill the parcels: bool[N, 16]."""
+    parcels = (cells == PARCEL).sum(axis=1)
+    found = np.zeros(cells.shape, dtype=bool)
+    for count in np.unique(parcels).tolist():
+        rows = np.flatnonzero(parcels == count)
+        # Each parcel of a row in turn: [count, rows].
+        place = np.nonzero(cells[rows] == PARCEL)[1].reshape(len(rows), count).T
+        chosen, links = subjects[rows], relations[rows]
+        filled, marked = cells[rows].copy(), np.zeros((len(rows), NUM_CELLS), dtype=bool)
+        for fill in itertools.product(range(-1, NUM_SUBJECTS[template]), repeat=count):
+            for parcel, subject in zip(place, fill, strict=True):
+                filled[np.arange(len(rows)), parcel] = EMPTY if subject < 0 else chosen[:, subject]
+            marked |= _pivots(template, filled, chosen, links, by_place=by_place)
+        found[rows] = marked
     return found
 
 
@@ -173,33 +192,25 @@ def holds_in_pairs(
     A double or chained relation that does so without being entailed can only be told by finding
     that the pairs do not share their middle object. False for other templates.
     """
-    template = np.array(VARIANTS)[variant, 0]
-    x, y, z, w = (
-        ((cells == subjects[:, [i]]) * _BIT).sum(axis=1).astype(np.int32) for i in range(4)
-    )
-    chain = template == CHAIN
-    pairs = _some_pair(x, y, relations[:, 0])
-    pairs &= _some_pair(np.where(chain, y, x), z, relations[:, 1])
-    pairs &= ~chain | _some_pair(z, w, relations[:, 2])
-    joined: NDArray[np.bool_] = pairs & (template >= DOUBLE)
+    template = _TEMPLATE[variant]
+    joined = np.zeros(len(cells), dtype=bool)
+    for kind in range(DOUBLE, len(NUM_SUBJECTS)):
+        rows = np.flatnonzero(template == kind)
+        kinds, links, _ = _path(kind, subjects[rows], relations[rows])
+        held = np.ones(len(rows), dtype=bool)
+        for place in range(links.shape[1]):
+            after = _linked(cells[rows] == kinds[:, [place + 1]], links[:, place])
+            held &= ((cells[rows] == kinds[:, [place]]) & after).any(axis=1)
+        joined[rows] = held
     return joined
 
 
-def _some_pair(
-    one: NDArray[np.int32], other: NDArray[np.int32], relation: NDArray[np.int8]
-) -> NDArray[np.bool_]:
-    member = ((one[:, None] >> np.arange(NUM_CELLS)) & 1).astype(bool)
-    found: NDArray[np.bool_] = (member & ((other[:, None] & PARTNERS[relation]) != 0)).any(axis=1)
-    return found
-
-
 def cell_roles(cells: Cells, table: Statements) -> NDArray[np.int8]:
-    """Say which of the statement's kinds a cell shows: 0 none, 1 X, 2 Y, 3 Z, 4 W; int8[N, 16]."""
-    template = np.array(VARIANTS)[table.variant, 0]
-    used = template[:, None] >= np.array([EXISTS, RELATION, DOUBLE, CHAIN])
+    """Say which of the statement's kinds a cell shows: 0 none, 1 the first, ...; int8[N, 16]."""
+    used = np.array(NUM_SUBJECTS)[_TEMPLATE[table.variant]]
     roles = np.zeros(cells.shape, dtype=np.int8)
-    for place in range(4):
-        shows = (cells == table.subjects[:, [place]]) & used[:, [place]]
+    for place in range(max(NUM_SUBJECTS)):
+        shows = (cells == table.subjects[:, [place]]) & (used > place)[:, None]
         roles[shows] = place + 1
     return roles
 
@@ -207,19 +218,16 @@ def cell_roles(cells: Cells, table: Statements) -> NDArray[np.int8]:
 def cell_witnesses(cells: Cells, table: Statements, *, by_place: bool = False) -> NDArray[np.int8]:
     """Say of each cell if it is the statement's pivot: 0 never, 1 if filled so, 2 certainly.
 
-    The pivot is Y in a chain, else X. With `by_place`, say whether an X in that place would be,
-    whatever the cell shows, and in a chain whether a Z there would have its W; int8[N, 16].
+    The pivot is X, in a chain the last kind of its first half. With `by_place`, say whether an X in
+    that place would be, whatever the cell shows; in a chain, whether the kind after the pivot would
+    have its rest of the chain there; int8[N, 16].
     """
-    template = np.array(VARIANTS)[table.variant, 0]
-    sure, possible = (
-        _witness_cells(
-            cells,
-            table.subjects,
-            table.relations,
-            template,
-            parcels=parcels,
-            by_place=by_place,
-        )
-        for parcels in (False, True)
-    )
-    return sure.astype(np.int8) + possible
+    # Counts are about their X alone, like "there is an X".
+    template = np.where(_TEMPLATE[table.variant] < RELATION, EXISTS, _TEMPLATE[table.variant])
+    marks = np.zeros(cells.shape, dtype=np.int8)
+    for kind in np.unique(template).tolist():
+        rows = np.flatnonzero(template == kind)
+        chosen = cells[rows], table.subjects[rows], table.relations[rows]
+        for pivots in (_pivots, _possible_pivots):
+            marks[rows] += pivots(kind, *chosen, by_place=by_place)
+    return marks

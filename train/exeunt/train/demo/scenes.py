@@ -38,8 +38,11 @@ CELL_PX = 16
 IMAGE_PX = GRID * CELL_PX
 MIN_OBJECTS, MAX_OBJECTS, MAX_PARCELS = 3, 5, 2
 # Crowded scenes repeat kinds, so that two relations may hold for different objects of one kind.
-CROWDED_SHARE, MAX_CROWD = 0.5, 9
+CROWDED_SHARE, MAX_CROWD = 0.4, 9
 MAX_PALETTE = 5
+# Packed scenes hold the kinds of a long chain, most of them twice.
+PACKED_SHARE, MIN_PACKED, MAX_PACKED = 0.25, 9, 13
+PACKED_PALETTE = 6
 
 # Emoji are drawn at one of these sizes, at one of nine offsets inside their cell.
 SPRITE_SIZES_PX = (13, 14)
@@ -64,8 +67,8 @@ def bucket_of(cells: NDArray[np.int8]) -> int:
 def sample_scenes(rng: np.random.Generator, count: int, split: str) -> Cells:
     """Sample `count` scenes of a split.
 
-    Half hold 3 to 5 objects of 1 to 5 kinds, half are crowded: 6 to 9 objects of 4 or 5 kinds.
-    Each holds 0 to 2 closed parcels too.
+    A third hold 3 to 5 objects of 1 to 5 kinds, 40 % are crowded: 6 to 9 objects of 4 or 5 kinds,
+    a quarter are packed: 9 to 13 objects of 6 kinds. Each holds 0 to 2 closed parcels too.
 
     Returns:
         int8[count, 16].
@@ -82,18 +85,25 @@ def sample_scenes(rng: np.random.Generator, count: int, split: str) -> Cells:
 
 
 def _draw(rng: np.random.Generator, count: int) -> Cells:
-    crowded = rng.random((count, 1)) < CROWDED_SHARE
+    style = rng.random((count, 1))
+    packed = style < PACKED_SHARE
+    crowded = ~packed & (style < PACKED_SHARE + CROWDED_SHARE)
     few = rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1, size=(count, 1))
     many = rng.integers(MAX_OBJECTS + 1, MAX_CROWD + 1, size=(count, 1))
-    objects = np.where(crowded, many, few)
+    most = rng.integers(MIN_PACKED, MAX_PACKED + 1, size=(count, 1))
+    objects = np.where(packed, most, np.where(crowded, many, few))
     parcels = rng.integers(0, MAX_PARCELS + 1, size=(count, 1))
-    palettes = np.argsort(rng.random((count, NUM_KINDS)), axis=1)[:, :MAX_PALETTE]
+    palettes = np.argsort(rng.random((count, NUM_KINDS)), axis=1)[:, :PACKED_PALETTE]
     # Two of five sparse scenes show distinct kinds: relations need several, counts need repeats.
     palette_size = np.minimum(rng.integers(1, 8, size=(count, 1)), MAX_PALETTE)
     palette_size = np.where(crowded, np.maximum(palette_size, MAX_PALETTE - 1), palette_size)
     choice = (rng.random((count, NUM_CELLS)) * palette_size).astype(np.int64)
+    cycled = np.arange(NUM_CELLS)[None, :]
     distinct = (palette_size == MAX_PALETTE) & ~crowded
-    choice = np.where(distinct, np.arange(NUM_CELLS) % MAX_PALETTE, choice)
+    choice = np.where(distinct, cycled % MAX_PALETTE, choice)
+    # Every kind of the palette, then some of them again.
+    again = (rng.random((count, NUM_CELLS)) * PACKED_PALETTE).astype(np.int64)
+    choice = np.where(packed, np.where(cycled < PACKED_PALETTE, cycled, again), choice)
     things = np.take_along_axis(palettes, choice, axis=1)
     slot = np.arange(NUM_CELLS)[None, :]
     ordered = np.where(

@@ -6,13 +6,20 @@ from numpy.typing import NDArray
 from exeunt.train.demo.entailment import holds_in_pairs, label_statements
 from exeunt.train.demo.scenes import NUM_KINDS, Cells, sample_scenes
 from exeunt.train.demo.templates import (
+    CHAIN,
     DOUBLE,
     ENTAILMENT,
+    LONG_CHAIN,
+    MAX_SUBJECTS,
+    NUM_SUBJECTS,
     RELATIONS,
     TEMPLATE_SHARES,
     VARIANTS,
     Statements,
 )
+
+# Of the kinds that a scene shows, the share that statements about it may name first.
+SEEN_SHARE = 0.9
 
 
 def sample_statements(rng: np.random.Generator, cells: Cells, count: int) -> Statements:
@@ -66,16 +73,26 @@ def _candidates(
 ) -> Statements:
     scene = rng.integers(0, len(cells), size=count)
     variant = variants[rng.integers(0, len(variants), size=count)].astype(np.int8)
-    # Mostly kinds that are in the scene: a statement about absent things needs no looking.
-    ranked = rng.random((count, NUM_KINDS)).astype(np.float32)
+    long_chain = np.array(VARIANTS)[variant, 0] == LONG_CHAIN
     seen = np.zeros((len(cells), NUM_KINDS + 2), dtype=bool)
     np.put_along_axis(seen, cells.astype(np.int64) % (NUM_KINDS + 2), True, axis=1)
-    ranked -= seen[scene, :NUM_KINDS] * (rng.random((count, NUM_KINDS)) < 0.9)
-    nearest = np.argsort(ranked, axis=1)[:, :4]
-    subjects: NDArray[np.int8] = rng.permuted(nearest, axis=1).astype(np.int8)
-    relations: NDArray[np.int8] = rng.integers(0, len(RELATIONS), size=(count, 3)).astype(np.int8)
-    turn = rng.integers(1, 4, size=count).astype(np.int8)
-    relations[:, 1] = (relations[:, 0] + turn) % 4
+    # In a scene of few kinds a long chain needs no looking: something that it names is missing.
+    rich = np.flatnonzero(seen[:, :NUM_KINDS].sum(axis=1) >= MAX_SUBJECTS - 1)
+    if len(rich):
+        scene = np.where(long_chain, rich[rng.integers(0, len(rich), size=count)], scene)
+    # Mostly kinds that are in the scene: a statement about absent things needs no looking.
+    ranked = rng.random((count, NUM_KINDS)).astype(np.float32)
+    ranked -= seen[scene, :NUM_KINDS] * (rng.random((count, NUM_KINDS)) < SEEN_SHARE)
+    nearest = np.argsort(ranked, axis=1)[:, :MAX_SUBJECTS]
+    short = NUM_SUBJECTS[CHAIN]
+    subjects: NDArray[np.int8] = np.concatenate(
+        [rng.permuted(nearest[:, :short], axis=1), nearest[:, short:]], axis=1
+    ).astype(np.int8)
+    subjects[long_chain] = rng.permuted(subjects[long_chain], axis=1)
+    # No relation twice in a row: a grid has no room for many things left of each other.
+    turns = rng.integers(1, len(RELATIONS), size=(count, MAX_SUBJECTS - 1))
+    turns[:, 0] = rng.integers(0, len(RELATIONS), size=count)
+    relations: NDArray[np.int8] = (turns.cumsum(axis=1) % len(RELATIONS)).astype(np.int8)
     labels = label_statements(cells[scene], variant, subjects, relations)
     return Statements(scene, variant, subjects, relations, labels)
 

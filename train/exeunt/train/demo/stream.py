@@ -17,12 +17,12 @@ from exeunt.train.demo.scenes import (
     sample_scenes,
 )
 from exeunt.train.demo.statements import sample_statements
-from exeunt.train.demo.templates import STATEMENT_LABELS, Statements, phrase
+from exeunt.train.demo.templates import MAX_SUBJECTS, STATEMENT_LABELS, Statements, phrase
 from exeunt.train.demo.words import LABELS, PAD_ID, encode
 
 # A cell shows one of the kinds, a parcel, or nothing; pictures of questions have no cells.
 # Classes of the auxiliary targets: what a cell shows, its role, its place, whether a witness.
-CELL_CLASSES = (NUM_KINDS + 2, 5, 3, 3)
+CELL_CLASSES = (NUM_KINDS + 2, MAX_SUBJECTS + 1, 3, 3)
 NO_CELL = -100
 
 _CHUNK_BATCHES = 128

@@ -14,8 +14,10 @@ QUANTIFIERS = ("exactly", "at least", "at most")
 NUMBERS = ("zero", "one", "two", "three")
 
 # (template, quantifier, number): the labels are balanced within each of these variants.
-EXISTS, COUNT, RELATION, DOUBLE, CHAIN = range(5)
-TEMPLATES = ("exists", "count", "relation", "double_relation", "chained_relation")
+EXISTS, COUNT, RELATION, DOUBLE, CHAIN, LONG_CHAIN = range(6)
+TEMPLATES = ("exists", "count", "relation", "double_relation", "chained_relation", "long_chain")
+NUM_SUBJECTS = (1, 1, 2, 3, 4, 6)  # kinds that a template names
+MAX_SUBJECTS = max(NUM_SUBJECTS)
 AT_LEAST, AT_MOST, EXACTLY = 1, 2, 0
 VARIANTS: tuple[tuple[int, int, int], ...] = (
     (EXISTS, AT_LEAST, 1),
@@ -30,9 +32,10 @@ VARIANTS: tuple[tuple[int, int, int], ...] = (
     (RELATION, 0, 0),
     (DOUBLE, 0, 0),
     (CHAIN, 0, 0),
+    (LONG_CHAIN, 0, 0),
 )
 # Shares of the templates, in the order of TEMPLATES.
-TEMPLATE_SHARES = (0.25, 0.2, 0.2, 0.15, 0.2)
+TEMPLATE_SHARES = (0.28, 0.18, 0.18, 0.13, 0.11, 0.12)
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Statements:
 
     scene: NDArray[np.int64]  # index into the scenes that they were sampled for
     variant: NDArray[np.int8]  # index into VARIANTS
-    subjects: NDArray[np.int8]  # [N, 4] distinct kinds X, Y, Z, W; a template uses the first few
-    relations: NDArray[np.int8]  # [N, 3] indices into RELATIONS
+    subjects: NDArray[np.int8]  # [N, MAX_SUBJECTS] distinct kinds; a template uses the first few
+    relations: NDArray[np.int8]  # [N, MAX_SUBJECTS - 1] indices into RELATIONS
     label: NDArray[np.int8]  # index into STATEMENT_LABELS
 
     def __len__(self) -> int:
@@ -70,20 +73,19 @@ class Statements:
 
 def phrase(key: tuple[int, ...]) -> str:
     """Write a statement in words; `key` comes from `Statements.key`."""
-    variant, x, y, z, w, first, second, third = key
-    template, quantifier, number = VARIANTS[variant]
+    template, quantifier, number = VARIANTS[key[0]]
+    x, *others = key[1 : 1 + NUM_SUBJECTS[template]]
     if template == EXISTS:
         return f"there is {'no' if number == 0 else article(x)} {KINDS[x][1]}"
     if template == COUNT:
         verb, noun = ("is", KINDS[x][1]) if number == 1 else ("are", KINDS[x][2])
         return f"there {verb} {QUANTIFIERS[quantifier]} {NUMBERS[number]} {noun}"
-    text = f"{article(x)} {KINDS[x][1]} is {RELATIONS[first]} {article(y)} {KINDS[y][1]}"
-    if template == RELATION:
-        return text
-    if template == DOUBLE:
-        return f"{text} and {RELATIONS[second]} {article(z)} {KINDS[z][1]}"
-    text = f"{text} that is {RELATIONS[second]} {article(z)} {KINDS[z][1]}"
-    return f"{text} that is {RELATIONS[third]} {article(w)} {KINDS[w][1]}"
+    joint = " and" if template == DOUBLE else " that is"
+    links = [
+        f"{RELATIONS[relation]} {article(kind)} {KINDS[kind][1]}"
+        for kind, relation in zip(others, key[1 + MAX_SUBJECTS :], strict=False)
+    ]
+    return f"{article(x)} {KINDS[x][1]} is " + f"{joint} ".join(links)
 
 
 def article(kind: int) -> str:

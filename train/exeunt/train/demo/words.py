@@ -10,7 +10,7 @@ from exeunt.train.demo.templates import NUMBERS, QUANTIFIERS, RELATIONS, STATEME
 LABELS: tuple[str, ...] = (*QUESTION_LABELS, *STATEMENT_LABELS)
 PAD, UNK = "[PAD]", "[UNK]"
 PAD_ID, UNK_ID = 0, 1
-MAX_TOKENS = 20
+MAX_TOKENS = 32
 
 _QUESTION_WORDS = (
     *("?", "what", "is", "the", "shape", "color", "of", "does", "image"),
