@@ -115,6 +115,8 @@ def test_the_search_keeps_the_best_of_each_setting() -> None:
     assert search.best == Tuning(8, 0.01, 8)
     without = Search(Tuning(16, None, 8), (), (0.01,), (8,))
     assert list(without.trials()) == [Tuning(16, None, 8)]
+    assert without.is_needless
+    assert not search.is_needless
 
 
 def _run(done_s: list[float]) -> Run:

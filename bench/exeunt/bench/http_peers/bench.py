@@ -9,7 +9,7 @@ from pathlib import Path
 from exeunt.bench.http_peers.bodies import json_bodies
 from exeunt.bench.http_peers.contenders import Contender, start
 from exeunt.bench.http_peers.prepare import Prepared, order, prepare
-from exeunt.bench.http_peers.report import Seen, make_report
+from exeunt.bench.http_peers.report import BEST, Seen, make_report
 from exeunt.bench.http_peers.running import Running, Sighting
 from exeunt.bench.http_peers.settings import HttpSettings
 from exeunt.bench.http_peers.tuning import BATCH_SIZES, TIMEOUTS_S, Search, Tuning
@@ -65,10 +65,7 @@ class _Field:
         """Search a contender's tuning and start it; a peer that fails is left out, and said so."""
         try:
             search = self._search(contender)
-            self._tell(f"starting {contender.name}: {search.best}")
-            running = self._start(contender, search.best)
-            self._running[contender.name] = running
-            running.wait()
+            running = self._serve(contender, search.best)
             self._tell(f"asking {contender.name} every request once")
             self.seen[contender.name] = Seen(
                 contender, search.best, dict(search.rates), running.answers()
@@ -113,44 +110,54 @@ class _Field:
         return running.load(places, tuning.in_flight, settings.warm_up_s, settings.seconds)
 
     def _search(self, contender: Contender) -> Search:
-        """Return the search, each server of it started anew where its own settings change."""
+        """Return the search, which has been done. The last server that was tried may still run."""
         settings = self._settings
-        waits = contender.framework in ("litserve", "ray")
-        first = Tuning(
-            settings.batch_rows, settings.batch_timeout_s if waits else None, settings.in_flight[-1]
+        search = Search(
+            self._first(contender), *self._axes(contender), in_flight=settings.in_flight
         )
-        sizes = (
-            () if not settings.search else BATCH_SIZES if contender.framework else OUR_BATCH_SIZES
-        )
-        timeouts_s = TIMEOUTS_S if settings.search else ()
-        search = Search(first, sizes, timeouts_s, settings.in_flight)
-        if not (settings.search or len(settings.in_flight) > 1):
+        if search.is_needless:
             return search
-        running: Running | None = None
-        served: tuple[int, float | None] | None = None
-        try:
-            for tuning in search.trials():
-                self._tell(f"trying {contender.name}: {tuning}")
-                if served != (tuning.batch_rows, tuning.batch_timeout_s):
-                    if running:
-                        running.server.stop()
-                    running = self._start(contender, tuning)
-                    served = (tuning.batch_rows, tuning.batch_timeout_s)
-                    running.wait()
-                assert running is not None, "started above"
-                places = cycle(order(settings.requests, settings.seed, 0))
-                sighting = running.load(places, tuning.in_flight, TRIAL_WARM_UP_S, settings.trial_s)
-                search.tell(tuning, sighting.rate or 0.0)
-        finally:
-            if running:
-                running.server.stop()
+        for tuning in search.trials():
+            running = self._serve(contender, tuning)
+            self._tell(f"trying {contender.name}: {tuning}")
+            places = cycle(order(settings.requests, settings.seed, 0))
+            sighting = running.load(places, tuning.in_flight, TRIAL_WARM_UP_S, settings.trial_s)
+            search.tell(tuning, sighting.rate or 0.0)
         return search
 
-    def _start(self, contender: Contender, tuning: Tuning) -> Running:
+    def _first(self, contender: Contender) -> Tuning:
+        """Return what a contender is tried with first; ours with the batches of our best one."""
         settings = self._settings
+        waits = contender.framework in ("litserve", "ray")
+        ours = self.seen.get(BEST) if contender.framework is None else None
+        return Tuning(
+            ours.tuning.batch_rows if ours else settings.batch_rows,
+            settings.batch_timeout_s if waits else None,
+            settings.in_flight[-1],
+        )
+
+    def _axes(self, contender: Contender) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Return the batch sizes and the time-outs to try."""
+        if not self._settings.search:
+            return (), ()
+        if contender.framework is None:
+            return (OUR_BATCH_SIZES if contender.name == BEST else ()), ()
+        return BATCH_SIZES, TIMEOUTS_S
+
+    def _serve(self, contender: Contender, tuning: Tuning) -> Running:
+        """Return the contender's server, ready; started anew where its own settings differ."""
+        settings = self._settings
+        if running := self._running.get(contender.name):
+            if running.tuning.served == tuning.served:
+                return running
+            running.server.stop()
+        self._tell(f"starting {contender.name}: {tuning}")
         server = start(contender, self._prepared.files, tuning, settings.compute_threads)
         bodies = self._bodies[contender.framework == "bentoml"]
-        return Running(server, bodies, settings.layers)
+        running = Running(server, tuning, bodies, settings.layers)
+        self._running[contender.name] = running
+        running.wait()
+        return running
 
 
 def _silent(step: str) -> None:

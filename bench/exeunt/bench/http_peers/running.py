@@ -4,13 +4,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from exeunt.bench.http_peers.bodies import AnswerTarget
 from exeunt.bench.http_peers.process import ServedProcess
+from exeunt.bench.http_peers.tuning import Tuning
 from exeunt.bench.load.bodies import Body
 from exeunt.bench.load.closed_loop import closed_loop
 from exeunt.bench.load.http import HttpClient
@@ -43,13 +42,17 @@ class Running:
     """A started server with a client; ready once `wait` has returned.
 
     Args:
-        server: is stopped with this.
+        server: started.
+        tuning: that it was started with.
         bodies: of every request, as this server takes them.
         depth: of the model.
     """
 
-    def __init__(self, server: ServedProcess, bodies: Sequence[Body], depth: int) -> None:
+    def __init__(
+        self, server: ServedProcess, tuning: Tuning, bodies: Sequence[Body], depth: int
+    ) -> None:
         self.server = server
+        self.tuning = tuning
         self._bodies = bodies
         self._depth = depth
 
@@ -111,17 +114,6 @@ class Running:
             memory_bytes = self.server.memory_bytes()
         measured = measure(run, [None] * len(self._bodies))
         return Sighting(burst_rate(run), measured, run.generator_share, server_share, memory_bytes)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.server.stop()
 
 
 def burst_rate(run: Run) -> float | None:

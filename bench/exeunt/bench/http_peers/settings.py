@@ -23,9 +23,9 @@ class HttpSettings(Frozen):
     `litserve-best`; auto takes OpenVINO where it is installed, and bf16 where the CPU has it.
     hidden, layers: of the model. requests: different ones; they are sent in turns. peers: beside
     our server. in_flight: numbers of requests under way to try; each server is measured at its
-    best. search: try batch sizes and time-outs as well, else `batch_rows` and `batch_timeout_s`
-    hold for all. seconds, warm_up_s: of each counted run; trial_s: of a run in the search. threads:
-    of every model; 0 takes one for each core.
+    best. search: try batch sizes and time-outs of our best configuration and of the peers as well,
+    else `batch_rows` and `batch_timeout_s` hold for all. seconds, warm_up_s: of each counted run;
+    trial_s: of a run in the search. threads: of every model; 0 takes one for each core.
     """
 
     exits: str = "rho:.5"
@@ -42,7 +42,7 @@ class HttpSettings(Frozen):
     repeats: int = Field(default=3, ge=1, le=1000)
     seconds: float = Field(default=15.0, gt=0, le=3600)
     warm_up_s: float = Field(default=3.0, ge=0, le=600)
-    trial_s: float = Field(default=8.0, gt=0, le=3600)
+    trial_s: float = Field(default=6.0, gt=0, le=3600)
     threads: int = Field(default=0, ge=0, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**31)
 

@@ -15,6 +15,11 @@ class Tuning:
     batch_timeout_s: float | None
     in_flight: int
 
+    @property
+    def served(self) -> tuple[int, float | None]:
+        """What the server itself is started with."""
+        return self.batch_rows, self.batch_timeout_s
+
     def __str__(self) -> str:
         waits = "" if self.batch_timeout_s is None else f", time-out {self.batch_timeout_s:g} s"
         return f"batch {self.batch_rows}{waits}, {self.in_flight} in flight"
@@ -41,6 +46,11 @@ class Search:
         self._batch_rows = batch_rows
         self._timeouts_s = timeouts_s if start.batch_timeout_s is not None else ()
         self._in_flight = in_flight
+
+    @property
+    def is_needless(self) -> bool:
+        """Whether there is nothing to choose from."""
+        return not (self._batch_rows or self._timeouts_s or len(self._in_flight) > 1)
 
     @property
     def best(self) -> Tuning:
