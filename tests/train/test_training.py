@@ -103,12 +103,17 @@ def test_leaving_a_modality_out_is_masking_it() -> None:
     ids = torch.tensor([[5, 6, 7], [5, 0, 0]])
     hidden, mask = model.embed(pixels, ids, (ids != 0).long())
     text, image = single_modes(model, hidden, mask)
+    # Without a word [CLS] begins without their mean.
+    silent, _ = model.embed(pixels, ids, torch.zeros_like(ids))
     first_word = 1 + model.config.image_tokens
-    for mode, hide in ((text, slice(1, first_word)), (image, slice(first_word, None))):
+    for mode, whole, hide in (
+        (text, hidden, slice(1, first_word)),
+        (image, silent, slice(first_word, None)),
+    ):
         masked = mask.clone()
         masked[:, hide] = 0
         left_out, _ = run_exits(model, *mode)
-        hidden_away, _ = run_exits(model, hidden, masked)
+        hidden_away, _ = run_exits(model, whole, masked)
         for a, b in zip(left_out, hidden_away, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 

@@ -189,8 +189,9 @@ class DemoModel(nn.Module):
 
         [CLS] begins with it: what a text asks for in a word or two, the first layer can look up.
         """
-        valid = attention_mask.to(words.dtype)[:, :, None]
-        mean: Tensor = (words * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(1.0)
+        valid = attention_mask.to(words.dtype)[:, None, :]  # [B, 1, S]
+        # A product, since ONNX Runtime's ReduceSum adds in an order that depends on the batch.
+        mean: Tensor = (valid @ words) / valid.sum(2, keepdim=True).clamp(1.0)
         return mean
 
     def forward(

@@ -13,6 +13,7 @@ RELATIONS = (
     "statement/relation",
     "statement/double_relation",
     "statement/chained_relation",
+    "statement/long_chain",
 )
 # 0 never fires: full depth.
 CURVE_THRESHOLDS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
