@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from exeunt.engine.backends import Backend, open_backend
-from exeunt.engine.bundle.manifest import FORMAT, Manifest, SegmentSpec
+from exeunt.engine.bundle.manifest import FORMAT, LaneSpec, Manifest, SegmentSpec
 from exeunt.engine.bundle.reader import MANIFEST_FILE, Bundle, file_sha256
 from exeunt.engine.config import EngineConfig
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, load_exit_policy
@@ -17,9 +17,9 @@ from exeunt.engine.validation import first_problem
 from exeunt.export.bundle_writer import check_out, staged
 from exeunt.export.errors import ExportError
 from exeunt.export.families.registry import find_family
+from exeunt.export.layout import ExportLayout, keep_layout, keep_quicker
 from exeunt.export.onnx_writer import write_segment
-from exeunt.export.parity.cases import random_cases, real_cases
-from exeunt.export.parity.measure import Comparison, refuse_beyond
+from exeunt.export.parity.of_bundle import measure_bundle
 from exeunt.export.parity.report import PARITY_FILE, ParityReport
 from exeunt.export.plan import BundlePlan, SegmentPlan
 from exeunt.export.quantise import quantise_layers
@@ -53,6 +53,7 @@ def export_bundle(
     exit_policy: Path | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     int8_tolerance: float | None = None,
+    layout: ExportLayout = "auto",
     overwrite: bool = False,
     backend: Backend | None = None,
     progress: Progress | None = None,
@@ -69,6 +70,8 @@ def export_bundle(
         tolerance: the largest absolute error allowed of a segment or of the composed model.
         int8_tolerance: quantise the layers to int8, once their float32 graphs are within
             `tolerance`, and allow the logits this absolute error then; without it they stay.
+        layout: of the layers, where the model has packed ones; `auto` keeps the one that is
+            quicker here.
         overwrite: replace a bundle at `out`.
         backend: runs the graphs while parity is measured; ONNX Runtime by default.
         progress: called with what is being done, steps done and steps in all.
@@ -93,6 +96,7 @@ def export_bundle(
         exit_policy=policy,
         tolerance=tolerance,
         int8_tolerance=int8_tolerance,
+        layout=layout,
         overwrite=overwrite,
         backend=runner,
         progress=progress,
@@ -108,6 +112,7 @@ def write_bundle(
     exit_policy: ExitPolicy | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     int8_tolerance: float | None = None,
+    layout: ExportLayout = "auto",
     overwrite: bool = False,
     backend: Backend | None = None,
     progress: Progress | None = None,
@@ -124,6 +129,8 @@ def write_bundle(
         tolerance: the largest absolute error allowed of a segment or of the composed model.
         int8_tolerance: quantise the layers to int8, once their float32 graphs are within
             `tolerance`, and allow the logits this absolute error then; without it they stay.
+        layout: of the layers, where the model has packed ones; `auto` keeps the one that is
+            quicker here.
         overwrite: replace a bundle at `out`.
         backend: runs the graphs while parity is measured; ONNX Runtime by default.
         progress: called with what is being done, steps done and steps in all.
@@ -137,6 +144,7 @@ def write_bundle(
     _check_tolerance(tolerance, int8_tolerance or 0.0)
     tell = progress or _silent
     runner = backend or _default_backend()
+    plan = keep_layout(plan, layout, int8=int8_tolerance is not None)
     draft = _draft(plan, name, exit_policy)
     steps = len(plan.segments) + 3
     with staged(out) as stage:
@@ -145,13 +153,18 @@ def write_bundle(
             tell(f"trace {segment.name}", done, steps)
             write(segment, stage / _file(segment))
         manifest = _with_files(draft, plan, stage)
+        if layout == "auto" and any(lane.packed for lane in plan.lanes):
+            tell("measure the layouts", steps - 2, steps)
+            plan = keep_quicker(plan, Bundle(stage, manifest), runner)
+            _remove_unplanned(plan, stage)
+            manifest = _with_files(_draft(plan, name, exit_policy), plan, stage)
         tell("measure parity", steps - 2, steps)
-        report = _measure(plan, Bundle(stage, manifest), runner, examples, tolerance)
+        report = measure_bundle(plan, Bundle(stage, manifest), runner, examples, tolerance)
         if int8_tolerance is not None:
             tell("quantise the layers", steps - 2, steps)
             manifest = quantise_layers(Bundle(stage, manifest))
             runner = _default_backend()  # another one keeps the float32 graphs
-            report = _measure(plan, Bundle(stage, manifest), runner, examples, int8_tolerance)
+            report = measure_bundle(plan, Bundle(stage, manifest), runner, examples, int8_tolerance)
         tell("write the bundle", steps - 1, steps)
         manifest = _finish(manifest, report, stage)
         Bundle.open(stage)
@@ -197,6 +210,7 @@ def _draft(plan: BundlePlan, name: str | None, policy: ExitPolicy | None) -> Man
         "tasks": plan.tasks,
         "tensors": plan.tensors,
         "inputs": plan.inputs,
+        **({"buckets": plan.buckets} if plan.buckets else {}),
         "lanes": plan.lanes,
         "segments": {segment.name: _spec(segment) for segment in plan.segments},
         "files": dict.fromkeys(plan.files, NO_SHA256),
@@ -238,24 +252,12 @@ def _with_files(draft: Manifest, plan: BundlePlan, stage: Path) -> Manifest:
     return draft.model_copy(update={"segments": segments, "files": files})
 
 
-def _measure(
-    plan: BundlePlan, bundle: Bundle, backend: Backend, examples: Path | None, tolerance: float
-) -> ParityReport:
-    comparison = Comparison(plan, bundle, backend)
-    random, real = random_cases(plan), real_cases(examples, bundle) if examples else []
-    report = ParityReport(
-        reference=f"torch {bundle.manifest.tools['torch']}",
-        runtime=backend.name,
-        allowed=tolerance,
-        random=comparison.measure(random),
-        real=comparison.measure(real) if real else None,
-        batch=comparison.batch([*random, *real]),
-    )
-    if bundle.manifest.precision is None:
-        refuse_beyond(report, bundle.manifest.segments)
-    else:  # an int8 layer's error has the scale of its states, which only its model knows
-        refuse_beyond(report, (), "--int8-tolerance")
-    return report
+def _remove_unplanned(plan: BundlePlan, stage: Path) -> None:
+    """Remove the graphs of a layout that was not chosen."""
+    planned = {stage / _file(segment) for segment in plan.segments}
+    for file in (stage / _file(plan.segments[0])).parent.iterdir():
+        if file not in planned:
+            file.unlink()
 
 
 def _finish(manifest: Manifest, report: ParityReport, stage: Path) -> Manifest:
@@ -267,7 +269,16 @@ def _finish(manifest: Manifest, report: ParityReport, stage: Path) -> Manifest:
         for name, spec in manifest.segments.items()
     }
     files = {**manifest.files, PARITY_FILE: file_sha256(parity)}
-    finished = manifest.model_copy(update={"segments": segments, "files": files})
+    exact = report.packed is not None and report.packed.batch.bit_exact
+    lanes = tuple(_proven(lane, exact) for lane in manifest.lanes)
+    finished = manifest.model_copy(update={"segments": segments, "files": files, "lanes": lanes})
     text = finished.model_dump_json(indent=1, exclude_unset=True)
     (stage / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
     return finished
+
+
+def _proven(lane: LaneSpec, exact: bool) -> LaneSpec:
+    if lane.packed is None:
+        return lane
+    packed = lane.packed.model_copy(update={"batch_invariant": exact})
+    return lane.model_copy(update={"packed": packed})

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from exeunt.engine.bundle.inputs import InputsSpec
-from exeunt.engine.bundle.manifest import LaneSpec, SegmentKind, TaskSpec
+from exeunt.engine.bundle.manifest import BucketSpec, LaneSpec, SegmentKind, TaskSpec
 from exeunt.engine.bundle.tensors import TensorSpec
 
 BATCH = "batch"
@@ -20,7 +20,8 @@ class Port:
     """One tensor of a segment's graph.
 
     name: in the graph. reference: where the tensor lives, as the manifest writes it. axes: its
-    sizes, the batch axis first; a name is a size that changes from call to call.
+    sizes, the batch axis first (that of tokens, where they are packed); a name is a size that
+    changes from call to call.
     """
 
     name: str
@@ -57,7 +58,9 @@ class BundlePlan:
     whole: the model uncut, from raw tensors by name to what each head answers, by the head
     segment's name. draw: makes random raw tensors from a generator, a batch size and one of
     `lengths` (the sizes of the sequence axis to try). files: what the bundle holds beside its
-    graphs, by their name there.
+    graphs, by their name there. buckets: how raw tensors are padded, by symbolic size.
+
+    A lane with `packed` offers both layouts; the layers of both are among the segments.
     """
 
     family: str
@@ -71,3 +74,4 @@ class BundlePlan:
     draw: Callable[..., TensorMap]
     lengths: tuple[int, ...]
     files: dict[str, Path] = field(default_factory=dict)
+    buckets: dict[str, BucketSpec] = field(default_factory=dict)

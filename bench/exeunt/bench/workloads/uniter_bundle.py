@@ -9,7 +9,7 @@ from exeunt.bench.workloads.config import UniterConfig
 from exeunt.engine.backends import Backend
 from exeunt.engine.bundle.reader import MANIFEST_FILE
 
-FORMAT = 1  # to be raised whenever the same settings give another model or other graphs
+FORMAT = 2  # to be raised whenever the same settings give another model or other graphs
 
 Progress = Callable[[str, int, int], None]
 
@@ -60,5 +60,10 @@ def _write(
     if progress:
         progress("draw the weights", 0, 1)
     write_bundle(
-        uniter_plan(config), bundle, backend=backend, progress=progress, write=AlikeWriter()
+        uniter_plan(config),
+        bundle,
+        layout="both",
+        backend=backend,
+        progress=progress,
+        write=AlikeWriter(),
     )

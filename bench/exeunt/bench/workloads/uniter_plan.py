@@ -1,6 +1,7 @@
 """Cutting the synthetic model: one `joint` lane with an exit head after each layer."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -8,8 +9,10 @@ from torch import Tensor
 from exeunt.bench.workloads.config import BOX_COLUMNS, FEATURE_SIZE, LANE, UniterConfig
 from exeunt.bench.workloads.uniter import UniterModel, uniter_base
 from exeunt.engine.bundle.inputs import InputsSpec, RegionsSpec
-from exeunt.engine.bundle.manifest import LaneSpec, TaskSpec
+from exeunt.engine.bundle.manifest import BucketSpec, LaneSpec, PackedSpec, TaskSpec
 from exeunt.engine.bundle.tensors import StateSpec, TensorSpec
+from exeunt.export.layers.bert import BertLayer
+from exeunt.export.layers.bert_packed import PackedBertLayer
 from exeunt.export.plan import BATCH, BundlePlan, Port, SegmentPlan, TensorMap
 
 NAME = "uniter-base"
@@ -20,6 +23,7 @@ TENSORS = {
     "region_boxes": TensorSpec(dtype="float32", shape=("R", BOX_COLUMNS)),
     "region_mask": TensorSpec(dtype="int64", shape=("R",)),
 }
+PAD_TO_MULTIPLE = 4  # of words and of regions
 # Sizes to trace with: all different, so that the exporter does not tie two axes together.
 EXAMPLE_BATCH, EXAMPLE_WORDS, EXAMPLE_REGIONS = 3, 5, 6
 
@@ -52,6 +56,10 @@ def uniter_plan(config: UniterConfig) -> BundlePlan:
         whole=whole,
         draw=draw,
         lengths=tuple(sorted({max(1, config.words // 4), config.words})),
+        buckets={
+            "S": BucketSpec(multiple=PAD_TO_MULTIPLE, most=config.words),
+            "R": BucketSpec(multiple=PAD_TO_MULTIPLE, most=config.regions),
+        },
     )
 
 
@@ -69,11 +77,18 @@ def _lane(config: UniterConfig) -> LaneSpec:
         classes=config.labels,
         scores=("entropy", "patience", "cosine", "confidence", "margin"),
         compare={"hidden": "mask"},
+        packed=PackedSpec(
+            layers=tuple(_packed(layer) for layer in layers), mask="mask", heads_read="first"
+        ),
     )
 
 
 def _layer(layer: int) -> str:
     return f"layer.{layer:02d}"
+
+
+def _packed(layer: int) -> str:
+    return f"packed.{layer:02d}"
 
 
 def _head(layer: int) -> str:
@@ -104,12 +119,50 @@ def _segments(model: UniterModel) -> tuple[SegmentPlan, ...]:
         SegmentPlan(_layer(place), "layer", module, (state, valid), (written,), (hidden, mask))
         for place, module in enumerate(model.layers, 1)
     ]
+    tokens_of = Port("hidden", "hidden", ("N", width))
+    pack = (
+        Port("gather", "pack.gather", (BATCH, "T")),
+        Port("valid", "pack.mask", (BATCH, "T")),
+        Port("scatter", "pack.scatter", ("N",)),
+    )
+    example = _pack_example(width, generator)
+    packed = [
+        SegmentPlan(
+            _packed(place),
+            "layer",
+            PackedBertLayer(module),
+            (tokens_of, *pack),
+            (Port("next_hidden", "hidden", ("N", width)),),
+            example,
+        )
+        for place, module in enumerate(_bert_layers(model), 1)
+    ]
     logits = Port("logits", "head.logits", (BATCH, config.labels))
     heads = [
         SegmentPlan(_head(place), "head", module, (state,), (logits,), (hidden,))
         for place, module in enumerate(model.heads, 1)
     ]
-    return (entry, *layers, *heads)
+    return (entry, *layers, *packed, *heads)
+
+
+def _bert_layers(model: UniterModel) -> list[BertLayer]:
+    layers = list(model.layers)
+    assert all(isinstance(layer, BertLayer) for layer in layers), "UNITER's layers are BERT's"
+    return cast(list[BertLayer], layers)
+
+
+def _pack_example(width: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Return tokens and index tensors to trace with: three rows of 2, 5 and 6 tokens."""
+    lengths = torch.tensor([2, 5, 6])
+    places = torch.arange(7)
+    inside = places < lengths[:, None]
+    starts = torch.cumsum(lengths, 0) - lengths
+    return (
+        torch.randn(int(lengths.sum()), width, generator=generator),
+        starts[:, None] + places * inside,
+        inside.to(torch.float32),
+        torch.nonzero(inside.flatten())[:, 0],
+    )
 
 
 def _draw(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from exeunt.engine.backends.base import Tensors
 from exeunt.engine.lanes.plan import Stage
 from exeunt.engine.lanes.unit import Unit
-from exeunt.engine.step.pack import pack_rows, valid_tokens
+from exeunt.engine.step.pack import packed_inputs, padded_rows
 
 Array = NDArray[Any]
 
@@ -47,17 +47,11 @@ def run_packed(stage: Stage, units: Sequence[Unit], mask: str) -> None:
         units: with states [1, T, ...] of one T.
         mask: the state that says which tokens are valid.
     """
-    kept = valid_tokens(stack(units, mask).copy())
-    leads = stack(units, mask)[:, 0].astype(np.float32)
-    pack = pack_rows(kept.sum(axis=1), leads)
-    tensors = pack.tensors()
-    for _, text in stage.inputs:
-        if text not in tensors:
-            tensors[text] = pack.padded(stack(units, text)[kept])
+    references = [text for _, text in stage.inputs]
+    kept, tensors = packed_inputs(references, lambda text: stack(units, text), stack(units, mask))
     outputs = stage.segment.run({graph: tensors[text] for graph, text in stage.inputs})
     for graph, state in stage.outputs:
-        rows = np.zeros_like(stack(units, state))
-        rows[kept] = outputs[graph][: pack.count]
+        rows = padded_rows(outputs[graph], kept)
         for place, unit in enumerate(units):
             unit.tensors[state] = rows[place : place + 1]
 

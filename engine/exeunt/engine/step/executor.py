@@ -67,7 +67,10 @@ class Executor:
         rows = len(units) * first.rows
         stats.batch_done(stage.name, lane.name, stage.layer, rows, judged_s - gathered_s)
         spent = stats.step
-        spent.gather_s += gathered_s - started_s
+        if place:
+            spent.gather_s += gathered_s - started_s
+        else:
+            spent.stack_s += gathered_s - started_s
         spent.segment_s += ran_s - gathered_s
         spent.head_s += ran.head_s
         spent.judge_s += judged_s - ran_s - ran.head_s

@@ -82,7 +82,7 @@ def _thresholds(policies: Sequence[LanePolicy], layer: int) -> NDArray[np.float6
     first = policies[0]
     if all(policy is first for policy in policies):
         return first.thresholds[layer - 1]
-    return np.concatenate([policy.thresholds[layer - 1] for policy in policies], axis=1)
+    return np.array([policy.limits[layer - 1] for policy in policies], dtype=np.float64).T
 
 
 def _leave(

@@ -1,5 +1,6 @@
 """The pack: where the tokens of rows that differ in length lie, side by side and padded."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,33 @@ def valid_tokens(mask: Array) -> NDArray[np.bool_]:
     kept = mask > 0
     kept[:, 0] = True
     return kept
+
+
+def packed_inputs(
+    references: Iterable[str], read: Callable[[str], Array], mask: Array
+) -> tuple[NDArray[np.bool_], dict[str, Array]]:
+    """Return what a packed layer reads, made from padded rows.
+
+    Args:
+        references: of the layer's inputs.
+        read: returns a state of the rows, [B, T, ...].
+        mask: [B, T], above 0 at valid tokens.
+
+    Returns:
+        bool[B, T], the tokens that are packed; and the inputs by reference.
+    """
+    kept = valid_tokens(mask)
+    pack = pack_rows(kept.sum(axis=1), mask[:, 0].astype(np.float32))
+    tensors = pack.tensors()
+    states = {text: pack.padded(read(text)[kept]) for text in references if text not in tensors}
+    return kept, tensors | states
+
+
+def padded_rows(tokens: Array, kept: NDArray[np.bool_]) -> Array:
+    """Return [B, T, ...] rows of packed tokens, 0 where none was packed."""
+    rows = np.zeros((*kept.shape, *tokens.shape[1:]), dtype=tokens.dtype)
+    rows[kept] = tokens[: np.count_nonzero(kept)]
+    return rows
 
 
 def rounded(size: int) -> int:

@@ -18,9 +18,15 @@ Outputs = list[tuple[str, Mapping[str, Array]]]
 
 
 class Comparison:
-    """A bundle's graphs beside the modules that they were traced from."""
+    """A bundle's graphs beside the modules that they were traced from.
 
-    def __init__(self, plan: BundlePlan, bundle: Bundle, backend: Backend) -> None:
+    packed: compare the packed layers of lanes that have some, instead of the padded ones.
+    """
+
+    def __init__(
+        self, plan: BundlePlan, bundle: Bundle, backend: Backend, *, packed: bool = False
+    ) -> None:
+        self._packed = packed
         self._plan = plan
         self._manifest = bundle.manifest
         self._modules = {segment.name: segment for segment in plan.segments}
@@ -82,7 +88,7 @@ class Comparison:
         def graph(name: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
             return self._graphs[name].run(inputs)
 
-        return list(walk(self._manifest, tensors, graph))
+        return list(walk(self._manifest, tensors, graph, packed=self._packed))
 
     def _segment_errors(self, case: Case) -> list[tuple[str, float]]:
         errors: list[tuple[str, float]] = []
@@ -93,7 +99,7 @@ class Comparison:
             errors.extend((name, difference(found[port], expected[port])) for port in expected)
             return expected
 
-        for _ in walk(self._manifest, case.tensors, module):
+        for _ in walk(self._manifest, case.tensors, module, packed=self._packed):
             pass
         return errors
 

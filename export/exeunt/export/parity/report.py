@@ -48,11 +48,23 @@ class BatchParity(Frozen):
     bit_exact: bool
 
 
+class PackedParity(Frozen):
+    """The same of the layers on packed tokens.
+
+    measured: over random tensors and examples; batch: a
+    row alone against the same row beside others of other lengths.
+    """
+
+    measured: Measured
+    batch: BatchParity
+
+
 class ParityReport(Frozen):
     """What export measured.
 
     allowed: the tolerance that export was given. random: over random tensors. real: over the
-    checkpoint's own examples, prepared as a server prepares them; null where it has none.
+    checkpoint's own examples, prepared as a server prepares them; null where it has none. batch: of
+    the lanes' own layout. packed: null where no lane has packed layers.
     """
 
     format: Literal[1] = 1
@@ -63,10 +75,12 @@ class ParityReport(Frozen):
     random: Measured
     real: Measured | None
     batch: BatchParity
+    packed: PackedParity | None = None
 
     def segment(self, name: str) -> SegmentParity:
         """Return the worst error of a segment over all inputs."""
-        return parity_of(max(kind.segments[name].max_abs_error for kind in self._kinds()))
+        errors = [kind.segments[name] for kind in self._kinds() if name in kind.segments]
+        return parity_of(max(error.max_abs_error for error in errors))
 
     @property
     def composed(self) -> SegmentParity:
@@ -75,4 +89,5 @@ class ParityReport(Frozen):
         return parity_of(max(error.max_abs_error for error in errors))
 
     def _kinds(self) -> list[Measured]:
-        return [self.random, *([self.real] if self.real else [])]
+        packed = [self.packed.measured] if self.packed else []
+        return [self.random, *([self.real] if self.real else []), *packed]

@@ -17,6 +17,15 @@ class LayerPrecision(StrEnum):
     INT8 = "int8"
 
 
+class LayerLayout(StrEnum):
+    """How a batch's rows lie in the layers that a bundle has."""
+
+    AUTO = "auto"
+    PADDED = "padded"
+    PACKED = "packed"
+    BOTH = "both"
+
+
 def command(
     source: Annotated[Path, typer.Argument(help="Checkpoint directory.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Where the bundle goes.", show_default=False)],
@@ -45,6 +54,13 @@ def command(
             help="Largest absolute error allowed of the logits, once the layers are int8."
         ),
     ] = 1.0,
+    layout: Annotated[
+        LayerLayout,
+        typer.Option(
+            help="Of the layers, where the family has packed ones: rows of one length, or tokens of"
+            " rows of any length side by side. auto measures and keeps the quicker."
+        ),
+    ] = LayerLayout.AUTO,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle at OUT.")] = False,
 ) -> None:
     """Export a checkpoint as a bundle: one ONNX segment a layer, with its parity measured.
@@ -81,6 +97,7 @@ def command(
             exit_policy=exit_policy,
             tolerance=tolerance,
             int8_tolerance=int8_tolerance if precision is LayerPrecision.INT8 else None,
+            layout=layout.value,
             overwrite=overwrite,
             progress=progress,
         )

@@ -7,8 +7,14 @@ from rich.table import Table
 
 from exeunt.engine.bundle import Bundle, Manifest
 from exeunt.engine.bundle.manifest import LaneSpec, PrecisionSpec, SegmentParity
-from exeunt.engine.bundle.tensors import LOOP_TENSORS, Reference, StateSpec, TensorSpec
-from exeunt.export.parity.report import Measured, ParityReport
+from exeunt.engine.bundle.tensors import (
+    LOOP_TENSORS,
+    PACK_TENSORS,
+    Reference,
+    StateSpec,
+    TensorSpec,
+)
+from exeunt.export.parity.report import BatchParity, Measured, ParityReport
 
 
 def tables(bundle: Bundle, parity: ParityReport | None) -> Iterator[Table | str]:
@@ -73,6 +79,8 @@ def _inputs(manifest: Manifest) -> Table:
                 key: value for key, value in settings.model_dump().items() if value is not None
             }
             rows.append(["request", kind, _pairs(shown)])
+    for name, bucket in manifest.buckets.items():
+        rows.append(["bucket", name, f"a multiple of {bucket.multiple}, at most {bucket.most}"])
     return _table("Inputs", ["from", "name", "what"], rows)
 
 
@@ -86,7 +94,7 @@ def _lanes(manifest: Manifest) -> Table:
             [
                 lane.name,
                 ", ".join(lane.join) or "-",
-                str(lane.depth),
+                f"{lane.depth}, {_layouts(lane)}",
                 "\n".join(state),
                 (heads or "-") + final,
                 ", ".join(lane.scores) or "-",
@@ -96,11 +104,18 @@ def _lanes(manifest: Manifest) -> Table:
     return _table("Lanes", columns, rows)
 
 
+def _layouts(lane: LaneSpec) -> str:
+    if lane.packed is None:
+        return "padded"
+    proven = "" if lane.packed.batch_invariant else " (not batch-invariant)"
+    return f"packed{proven}" if lane.layers == lane.packed.layers else f"padded or packed{proven}"
+
+
 def _segments(bundle: Bundle) -> Table:
     manifest = bundle.manifest
     rows = []
     for name, spec in manifest.segments.items():
-        lane = next(lane for lane in manifest.lanes if name in lane.segments())
+        lane = next(lane for lane in manifest.lanes if name in lane.every_segment())
         size = bundle.path(spec.file).stat().st_size
         error, tolerance = _errors(spec.parity)
         rows.append(
@@ -129,12 +144,19 @@ def _parity(report: ParityReport) -> Table:
             rows.append([kind, str(measured.samples), head, *_errors(parity)])
         share = f"{measured.same_answers:.2%} of the answers are the same"
         rows.append([kind, str(measured.samples), share, "-", "-"])
-    batch = report.batch
-    alone = "bit for bit" if batch.bit_exact else "within the error"
-    rows.append(["both", str(batch.rows), f"row in a batch = row alone, {alone}",
-                 f"{batch.max_abs_error:.2g}", "-"])  # fmt: skip
+    if report.packed:
+        for head, parity in report.packed.measured.composed.items():
+            rows.append(["packed", str(report.packed.measured.samples), head, *_errors(parity)])
+        rows.append(_batch("packed", report.packed.batch))
+    rows.append(_batch("both", report.batch))
     title = f"Parity of the chained segments: {report.runtime} against {report.reference}"
     return _table(title, ["inputs", "samples", "what", "max error", "tolerance"], rows)
+
+
+def _batch(inputs: str, batch: BatchParity) -> list[str]:
+    alone = "bit for bit" if batch.bit_exact else "within the error"
+    said = f"row in a batch = row alone, {alone}"
+    return [inputs, str(batch.rows), said, f"{batch.max_abs_error:.2g}", "-"]
 
 
 def _errors(parity: SegmentParity | None) -> list[str]:
@@ -156,6 +178,8 @@ def _referred(manifest: Manifest, lane: LaneSpec, text: str) -> str:
         return _shape(manifest.tensors[name])
     if scope == "loop":
         return _shape(LOOP_TENSORS[name])
+    if scope == "pack":
+        return _shape(PACK_TENSORS[name])
     owner = manifest.lane(scope) if scope else lane
     return _shape(owner.state[name])
 
