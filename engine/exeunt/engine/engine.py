@@ -31,8 +31,8 @@ from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.layouts import choose_layouts
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
-from exeunt.engine.scheduling import Costs, PolicySettings, Scheduler, StageTable, stage_table
-from exeunt.engine.scheduling.table import DEFAULT_WORTHWHILE_ROWS
+from exeunt.engine.scheduling import Costs
+from exeunt.engine.scheduling.opening import open_scheduler
 from exeunt.engine.stats import EngineStats
 from exeunt.engine.step.executor import Executor
 from exeunt.engine.step.routing import Router
@@ -40,9 +40,6 @@ from exeunt.engine.step.runner import Runners
 from exeunt.engine.trace import Trace
 from exeunt.engine.warm_up import warm_up_samples
 from exeunt.engine.worker import Worker
-
-DEFAULT_MAX_WAIT_S = 1.0  # where nothing was measured
-LEAST_MAX_WAIT_S = 0.05
 
 
 class Engine:
@@ -80,7 +77,7 @@ class Engine:
         self._runners = runners = Runners(resident, config.max_batch_rows)
         self.costs = self._warm_up(runners) if config.warm_up else None
         check_memory(self.slot_bytes, resident, self._plan.rows)
-        scheduler = self._scheduler(resident)
+        scheduler = open_scheduler(config, self.costs, self._plan.lanes, resident * self._plan.rows)
         executor = Executor(runners, self.stats, time.monotonic)
         self._residents = Residents(resident)
         router = Router(runners, self._residents, self.stats)
@@ -356,21 +353,6 @@ class Engine:
             self._plan, runners, self.compile(never()), self.config.max_batch_rows
         )
         return calibration.measure(self._blank[-1])
-
-    def _scheduler(self, resident: int) -> Scheduler:
-        config, costs = self.config, self.costs
-        rows = config.max_batch_rows
-        max_wait_s, urgent_s = config.max_wait_s or DEFAULT_MAX_WAIT_S, 0.0
-        table = StageTable(default_rows=config.min_batch_rows or DEFAULT_WORTHWHILE_ROWS)
-        if costs is not None:
-            table = stage_table(costs, rows, config.min_batch_rows)
-            urgent_s = costs.longest_s(rows)
-            batches = resident * self._plan.rows / rows
-            all_s = batches * max(
-                costs.remaining_s(lane.index, 0, rows) for lane in self._plan.lanes
-            )
-            max_wait_s = config.max_wait_s or max(LEAST_MAX_WAIT_S, 2 * all_s)
-        return Scheduler(rows, PolicySettings(max_wait_s, urgent_s), table)
 
     def _self_check(self) -> None:
         """Run every segment once; a bundle whose sizes are not known has no sample to run."""

@@ -36,13 +36,15 @@ class Histogram:
 class StepTimes:
     """Seconds that the engine's thread has spent, by part of a step, and the steps.
 
-    schedule_s: choosing the batch. gather_s: copying its tensors together. segment_s, head_s: in
-    the backend. judge_s: scores and decisions. keep_s: copying the outputs back. route_s: moving
-    rows on and answering.
+    schedule_s: choosing the batch. stack_s: copying raw inputs together before the first layer, as
+    every server that batches does. gather_s: copying states together between layers. segment_s,
+    head_s: in the backend. judge_s: scores and decisions. keep_s: copying the outputs back.
+    route_s: moving rows on and answering.
     """
 
     steps: int = 0
     schedule_s: float = 0.0
+    stack_s: float = 0.0
     gather_s: float = 0.0
     segment_s: float = 0.0
     head_s: float = 0.0
@@ -52,13 +54,13 @@ class StepTimes:
 
     @property
     def own_s(self) -> float:
-        """Seconds outside the backend."""
+        """Seconds that scheduling by layer costs: all but the backend and the raw inputs' copy."""
         return self.schedule_s + self.gather_s + self.judge_s + self.keep_s + self.route_s
 
     @property
     def total_s(self) -> float:
         """Seconds of all steps."""
-        return self.own_s + self.segment_s + self.head_s
+        return self.own_s + self.stack_s + self.segment_s + self.head_s
 
 
 class EngineStats:

@@ -23,16 +23,17 @@ PEERS: tuple[PeerName, ...] = (
     "batch-1 processes",
     "torch.compile",
 )
-# A pass of UNITER-base takes about ten seconds on two cores with this many samples.
-BASE_SAMPLES, BASE_HIDDEN = 256, 768
-MOST_SAMPLES = 2048
+# A pass of UNITER-base takes a few seconds on two cores with this many samples: short enough that
+# a machine whose speed drifts slows everybody alike within a repeat.
+BASE_SAMPLES, BASE_HIDDEN = 96, 768
+MOST_SAMPLES = 1024
 
 
 class SaturationSettings(Frozen):
     """One run.
 
     hidden, layers: of the workload. exits: see `exeunt.bench.workloads.exits`. lengths: of the
-    samples. samples: counted in each pass; 0 takes as many as keep a pass near ten seconds.
+    samples. samples: counted in each pass; 0 takes as many as a few seconds serve.
     batch_rows: rows of the engine's and of the early-exit peers' batches at most; the full-depth
     baseline has its own best. peers: beside the full-depth baseline, which always runs.
     """
@@ -46,7 +47,7 @@ class SaturationSettings(Frozen):
     threads: int = Field(default=0, ge=0, le=1024)
     batch_rows: int = Field(default=16, ge=1, le=4096)
     samples: int = Field(default=0, ge=0, le=1_000_000)
-    repeats: int = Field(default=5, ge=1, le=1000)
+    repeats: int = Field(default=9, ge=1, le=1000)
     peers: tuple[PeerName, ...] = ("run-until-last", "compact", "consensus")
     seed: int = Field(default=0, ge=0, lt=2**31)
 
@@ -65,7 +66,7 @@ class SaturationSettings(Frozen):
         """Samples counted in each pass, the automatic 0 resolved."""
         if self.samples:
             return self.samples
-        fitting = BASE_SAMPLES * (BASE_HIDDEN / self.hidden) ** 1.5
+        fitting = BASE_SAMPLES * (BASE_HIDDEN / self.hidden) ** 1.5  # small models pay more a layer
         return max(8 * self.batch_rows, min(MOST_SAMPLES, int(fitting)))
 
     @model_validator(mode="after")

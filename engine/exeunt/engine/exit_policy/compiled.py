@@ -64,7 +64,8 @@ class LanePolicy:
 
     reads_logits, reads_hidden: whether any rule does; a layer's exit head runs only for that. With
     no rules the lane runs to full depth. kind: everything but the thresholds; one and the same
-    object for policies that are alike. thresholds: by layer, each [R, 1].
+    object for policies that are alike. thresholds: by layer, each [R, 1]. limits: the same as
+    plain numbers, R for each layer.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -75,12 +76,14 @@ class LanePolicy:
     first_exit: int = field(init=False)
     kind: "_Kind" = field(init=False)
     thresholds: tuple[NDArray[np.float64], ...] = field(init=False, compare=False)
+    limits: tuple[tuple[float, ...], ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Derive what the rules read from the rules."""
         reads = {rule.criterion.reads for rule in self.rules}
         earliest = [rule.min_layer for rule in self.rules]
         first = (max(earliest) if self.need_all else min(earliest)) if earliest else 1 << 30
+        limits = tuple(zip(*(rule.thresholds for rule in self.rules), strict=True))
         derived = {
             "reads_logits": "logits" in reads,
             "reads_hidden": "hidden" in reads,
@@ -91,9 +94,9 @@ class LanePolicy:
                 self.need_all,
             ),
             "thresholds": tuple(
-                np.array(column, dtype=np.float64)[:, np.newaxis]
-                for column in zip(*(rule.thresholds for rule in self.rules), strict=True)
+                np.array(column, dtype=np.float64)[:, np.newaxis] for column in limits
             ),
+            "limits": limits,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

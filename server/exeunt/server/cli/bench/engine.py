@@ -23,9 +23,9 @@ def command(
     threads: Annotated[int, typer.Option(help="Compute threads; 0: one a core.")] = 0,
     batch_rows: Annotated[int, typer.Option(help="Rows of a batch at most.")] = 16,
     samples: Annotated[
-        int, typer.Option(help="Counted in each pass; 0: about ten seconds of them.")
+        int, typer.Option(help="Counted in each pass; 0: a few seconds of them.")
     ] = 0,
-    repeats: Annotated[int, typer.Option(help="Counted passes of everybody, in turns.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Counted passes of everybody, in turns.")] = 9,
     peers: Annotated[
         str,
         typer.Option(
