@@ -128,6 +128,7 @@ def patches_plan(config: UniterConfig, tokenizer: Path) -> BundlePlan:
         segments=(first, *others),
         whole=whole,
         draw=draw,
+        buckets={},  # the text is padded as `inputs` says, and an image has one size
         files={"tokenizer.json": tokenizer},
     )
 

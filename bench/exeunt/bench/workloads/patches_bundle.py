@@ -9,11 +9,12 @@ from pathlib import Path
 from exeunt.bench.workloads.cache import bench_cache, making
 from exeunt.bench.workloads.config import UniterConfig
 from exeunt.bench.workloads.patch_words import PAD_TO_MULTIPLE, words_tokenizer
+from exeunt.bench.workloads.uniter_bundle import FORMAT as LAYERS_FORMAT
 from exeunt.bench.workloads.uniter_bundle import Progress
 from exeunt.engine.backends import Backend
 from exeunt.engine.bundle.reader import MANIFEST_FILE, Bundle
 
-FORMAT = 1  # to be raised whenever the same settings give another model or other graphs
+FORMAT = 1  # of what is not the layers; to be raised as that of `uniter-base`
 
 
 def patches_bundle(
@@ -38,7 +39,7 @@ def patches_bundle(
         ConfigError: the patches fill no square image, or the cache cannot be written.
         ExportError: the graphs cannot be written, or parity fails.
     """
-    bundle = bench_cache(cache_dir) / f"uniter-patches-f{FORMAT}-{config.key}"
+    bundle = bench_cache(cache_dir) / f"uniter-patches-f{FORMAT}.{LAYERS_FORMAT}-{config.key}"
     with making(bundle):
         if not (bundle / MANIFEST_FILE).is_file():
             for left in bundle.parent.glob(f".{bundle.name}.export-*"):  # of a process killed
@@ -69,7 +70,9 @@ def _write(
         tokenizer = Path(directory) / "tokenizer.json"
         tokenizer.write_text(words_tokenizer(config), encoding="utf-8")
         plan = patches_plan(config, tokenizer)
-        write_bundle(plan, bundle, backend=backend, progress=progress, write=AlikeWriter())
+        write_bundle(
+            plan, bundle, layout="both", backend=backend, progress=progress, write=AlikeWriter()
+        )
 
 
 def _pad_otherwise(bundle: Path, padded: Path, pad_to_multiple: int) -> None:
