@@ -75,6 +75,6 @@ def serve(
     trace, log = Trace(), BatchLog(0.0, 1e9)
     source = OpenSource(list(times_s), range(len(times_s)))
     simulator = Simulator(
-        given, EngineConfig.model_validate(engine), source, exits.__getitem__, log, trace
+        given, EngineConfig.model_validate(engine), source, exits.__getitem__, log, trace=trace
     )
     return simulator.run(), trace

@@ -226,7 +226,7 @@ def test_costs_are_measured_while_the_engine_serves(tmp_path: Path) -> None:
     settings = simulation_settings({}, {"backend": "fake", "max_batch_rows": 4})
     found = measure_costs(Measurable(), settings, 0.1)
     (only,) = found.lanes
-    assert [stage.layer for stage in only.stages] == list(range(7))
+    assert [stage.layer for stage in only.stages] == list(range(5))
     assert all(stage.alpha_s + stage.beta_s > 0 and stage.planned for stage in only.stages)
     assert found.own.step_s + found.own.row_s > 0
     assert found.measured_rows == 4
@@ -242,7 +242,7 @@ def test_a_comparison_has_both_sides_and_the_errors() -> None:
     names = {f"{side}.{name}" for side in ("predicted", "measured") for name in ("mean_ms", "rho")}
     assert names | {"error.mean_ms", "error.p99_ms"} <= set(report.figures)
     assert report.figures["predicted.rho"] == report.figures["measured.rho"]
-    assert found.depth == 6
+    assert found.depth == 4
 
 
 def _run(*arguments: str) -> int:

@@ -106,9 +106,21 @@ def _open_engine(settings: SaturationSettings, bundle: Bundle, backend: Backend)
         threads=settings.threads,
         max_batch_rows=settings.batch_rows,
         max_queued_rows=rows,
-        sizes={"S": (settings.workload.words,), "R": (settings.workload.regions,)},
+        sizes=_sizes(settings),
     )
     return Engine.open(bundle, config, backend=backend)
+
+
+def _sizes(settings: SaturationSettings) -> dict[str, tuple[int, ...]]:
+    """Return the sizes to warm up with; those that vary take the bundle's own buckets."""
+    words, regions = (settings.workload.words,), (settings.workload.regions,)
+    match settings.lengths:
+        case "fixed":
+            return {"S": words, "R": regions}
+        case "varying-text":
+            return {"R": regions}
+        case "varying":
+            return {}
 
 
 def _peer(

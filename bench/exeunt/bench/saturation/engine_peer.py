@@ -127,7 +127,8 @@ class _Ended:
         assert isinstance(future, Pending), "the engine's futures"
         self.times_s.append(time.perf_counter())
         self.futures.append(future)
-        if len(self.futures) == self._wanted:
+        # At least: a sample that had ended already is noted by the thread that submits.
+        if len(self.futures) >= self._wanted:
             self.enough.set()
 
 

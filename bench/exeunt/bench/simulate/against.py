@@ -40,7 +40,7 @@ def compare_with_measurement(
     Args:
         opened: an engine with samples of one shape, on a bundle whose exits can be drawn.
         settings: load, engine and exits.
-        calibrate_s: of each closed loop that costs are measured in.
+        calibrate_s: of each closed loop in which costs are measured.
         progress: called with what comes next.
 
     Raises:

@@ -1,55 +1,34 @@
 """Measuring what segments and steps cost in an engine that serves: the simulator's numbers.
 
 The engine's own start-up calibration times segments alone, the best of three; in service there are
-a load generator beside it, caches that others use, and the steps' own work. So the engine serves
-closed loops from one request in flight up to all that it holds, and its trace and its counters say
-what a batch of each size took.
+a load generator beside it, caches that others use, and the steps' own work. So the engine serves:
+as many requests at once as it holds, a batch of them, and Poisson arrivals that let it rest. Its
+trace and its counters say what a batch of each size took.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import cycle
+from statistics import fmean
 
-from exeunt.bench.load import Target, closed_loop
+import numpy as np
+
+from exeunt.bench.load import Target
 from exeunt.bench.report import this_machine
 from exeunt.bench.simulate.costs import CostFile, LaneCosts, Line, OwnTime, StageCosts
-from exeunt.bench.simulate.settings import SAMPLES
+from exeunt.bench.simulate.serving import OPEN_SHARE, Served, Serving
 from exeunt.engine import Engine
 from exeunt.engine.bundle.consistency import lane_order
 from exeunt.engine.bundle.manifest import LaneSpec, Manifest
 from exeunt.engine.errors import ConfigError
-from exeunt.engine.scheduling import SegmentCost, fit_cost
+from exeunt.engine.scheduling import SegmentCost
 from exeunt.engine.stats import StepTimes
-from exeunt.engine.trace import TracedBatch
 
-SECONDS = 2.0  # of each closed loop
+SECONDS = 2.0  # of each closed loop; the open one takes twice as long
+SPREAD = 100  # factors that tell how batches of one size differ
+
+Place = tuple[str, str, int]  # lane, segment, layer
+Sizes = dict[int, list[float]]  # seconds of batches, by their units
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Loop:
-    """One closed loop.
-
-    batches: in their order. spent: the counters' increase. wall_s: from the first batch's start to
-    the last one's end. requests: that were answered.
-    """
-
-    batches: Sequence[TracedBatch]
-    spent: StepTimes
-    wall_s: float
-    requests: int
-
-    @property
-    def batch_units(self) -> float:
-        """Units of a batch on average."""
-        return sum(len(batch.requests) for batch in self.batches) / len(self.batches)
-
-    @property
-    def between_s(self) -> float:
-        """Seconds between batches that no step accounts for: taking requests in."""
-        ran_s = sum(batch.ended_s - batch.started_s for batch in self.batches)
-        return max(0.0, self.wall_s - ran_s - self.spent.schedule_s - self.spent.route_s)
 
 
 def calibrate(
@@ -66,12 +45,12 @@ def calibrate(
         engine: warmed, and used by nobody else meanwhile.
         target: sends samples of the engine's to it; some must reach the last layer.
         task: whose lanes; the only one without it.
-        seconds: of each loop.
+        seconds: of each closed loop; the open one takes twice as long.
         progress: called with what comes next.
 
     Raises:
         ConfigError: a lane loops, the bundle has several tasks and none is named, or the engine was
-            opened without its warm-up.
+            opened without its warm-up, or a segment hardly ran.
     """
     lanes = _lanes_of(engine.manifest, task)
     if engine.costs is None:
@@ -79,16 +58,13 @@ def calibrate(
             "the engine does not know its costs: warm it up, with `sizes` for a bundle that takes"
             " raw tensors of free sizes (EXEUNT__ENGINE__SIZES)"
         )
-    loops = []
-    for in_flight in _levels(engine):
-        if progress:
-            progress(f"measuring costs: {in_flight} in flight")
-        loops.append(_serve(engine, target, in_flight, seconds))
+    loops = _serve(engine, target, seconds, progress or (lambda _: None))
     config, machine = engine.config, this_machine(engine.config.compute_threads)
     return CostFile(
         name=engine.manifest.name,
         lanes=tuple(_lane_costs(engine, index, spec, loops) for index, spec in lanes),
         own=_own_time(loops),
+        spread=_spread(loops),
         measured_rows=config.max_batch_rows,
         setting={
             "backend": config.backend,
@@ -100,29 +76,19 @@ def calibrate(
     )
 
 
-def _levels(engine: Engine) -> list[int]:
-    """Return the numbers of requests in flight, ascending: from single rows to full batches."""
-    config, rows = engine.config, engine.rows_per_sample
+def _serve(engine: Engine, target: Target, seconds: float, tell: Progress) -> list[Served]:
+    """Return the loops, those of small batches first."""
+    config, rows, serving = engine.config, engine.rows_per_sample, Serving(engine, target)
     residents = max(1, config.resident_rows // rows)
-    batch = max(1, config.max_batch_rows // rows)
-    return sorted({1, min(4, residents), min(batch, residents), residents})
-
-
-def _serve(engine: Engine, target: Target, in_flight: int, seconds: float) -> Loop:
-    before = StepTimes(**vars(engine.stats.step))
-    trace = engine.start_trace()
-    try:
-        run = closed_loop(
-            target, cycle(range(SAMPLES)), in_flight=in_flight, warm_up_s=0.0, seconds=seconds
-        )
-    finally:
-        engine.stop_trace()
-    if not trace.batches or any(outcome.error for outcome in run.outcomes):
-        kinds = sorted({outcome.error for outcome in run.outcomes if outcome.error})
-        raise ConfigError(f"the engine failed while its costs were measured: {kinds}")
-    spent = {name: now - getattr(before, name) for name, now in vars(engine.stats.step).items()}
-    wall_s = trace.batches[-1].ended_s - trace.batches[0].started_s
-    return Loop(trace.batches, StepTimes(**spent), wall_s, len(run.outcomes))
+    batch = min(residents, max(1, config.max_batch_rows // rows))
+    tell(f"measuring costs: {residents} in flight")
+    full = serving.closed(residents, seconds)
+    tell(f"measuring costs: {batch} in flight")
+    some = serving.closed(batch, seconds)
+    rate = OPEN_SHARE * full.requests / full.wall_s
+    tell(f"measuring costs: {rate:.3g} requests/s")
+    few = serving.open(rate, 2 * seconds)
+    return [few, some, full]
 
 
 def _lanes_of(manifest: Manifest, task: str | None) -> list[tuple[int, LaneSpec]]:
@@ -147,21 +113,20 @@ def _lanes_of(manifest: Manifest, task: str | None) -> list[tuple[int, LaneSpec]
     return lanes
 
 
-def _lane_costs(engine: Engine, index: int, spec: LaneSpec, loops: Sequence[Loop]) -> LaneCosts:
+def _lane_costs(engine: Engine, index: int, spec: LaneSpec, loops: Sequence[Served]) -> LaneCosts:
     assert engine.costs is not None, "asked before"
-    names = [*spec.setup, *([spec.entry] if spec.entry else []), *spec.layers]
+    packed = spec.packed if engine.layouts[spec.name] == "packed" else None
+    layers = packed.layers if packed else spec.layers
+    names = [*spec.setup, *([spec.entry] if spec.entry else []), *layers]
     unit_rows = spec.rows if spec.unit == "group" else 1
     inside = _inside(loops)
-    measured: dict[tuple[str, int], list[tuple[int, float]]] = defaultdict(list)
-    for loop in loops:
-        for batch in loop.batches:
-            if batch.lane == spec.name:
-                rows, seconds = len(batch.requests) * unit_rows, batch.ended_s - batch.started_s
-                measured[batch.segment, batch.layer].append((rows, seconds))
+    measured = _durations(loops)
     stages = []
     for place, name in enumerate(names):
         layer = max(0, place - (len(names) - spec.depth) + 1)
-        whole = fit_cost(*zip(*measured[name, layer], strict=True))
+        if not measured[spec.name, name, layer]:
+            raise ConfigError(f"{name} hardly ran while costs were measured: measure for longer")
+        whole = _fit(measured[spec.name, name, layer], unit_rows)
         stages.append(
             StageCosts(
                 segment=name,
@@ -181,7 +146,64 @@ def _lane_costs(engine: Engine, index: int, spec: LaneSpec, loops: Sequence[Loop
     )
 
 
-def _own_time(loops: Sequence[Loop]) -> OwnTime:
+def _durations(loops: Sequence[Served]) -> dict[Place, list[Sizes]]:
+    """Return the batches' seconds by their units, of each loop, by lane, segment and layer.
+
+    The first batch of a size lays out its memory, which a warm engine has done: it is left out.
+    """
+    found: dict[Place, list[Sizes]] = defaultdict(lambda: [defaultdict(list) for _ in loops])
+    seen: set[tuple[Place, int]] = set()
+    for number, loop in enumerate(loops):
+        for batch in loop.batches:
+            place, units = (batch.lane, batch.segment, batch.layer), len(batch.requests)
+            if (place, units) in seen:
+                found[place][number][units].append(batch.ended_s - batch.started_s)
+            seen.add((place, units))
+    return found
+
+
+def _fit(loops: Sequence[Sizes], unit_rows: int) -> SegmentCost:
+    """Return the line through the mean times of each size and loop, by the least relative squares.
+
+    Means, since a queue feels every batch: those that took long must not be fitted away. Every loop
+    has the same weight, so that the line holds for small batches and for full ones.
+    """
+    points = [
+        (units * unit_rows, fmean(found), len(found) / sum(map(len, sizes.values())))
+        for sizes in loops
+        for units, found in sizes.items()
+    ]
+    rows, seconds, weights = (
+        np.array(column, dtype=np.float64) for column in zip(*points, strict=True)
+    )
+    beta, alpha = 0.0, -1.0
+    if len(set(rows)) > 1:
+        beta, alpha = np.polyfit(rows, seconds, 1, w=np.sqrt(weights) / seconds)
+    if alpha < 0:
+        return SegmentCost(0.0, float(np.average(seconds / rows, weights=weights)))
+    if beta < 0:
+        return SegmentCost(float(np.average(seconds, weights=weights)), 0.0)
+    return SegmentCost(float(alpha), float(beta))
+
+
+def _spread(loops: Sequence[Served]) -> tuple[float, ...]:
+    """Return how much longer batches took than the mean of their stage and size, in SPREAD factors.
+
+    The sorted batches are cut into as many equal parts; each factor is a part's mean.
+    """
+    groups = [
+        np.array(found)
+        for each in _durations(loops).values()
+        for sizes in each
+        for found in sizes.values()
+    ]
+    factors = np.sort(np.concatenate([group / group.mean() for group in groups]))
+    if len(factors) < SPREAD:
+        return ()
+    return tuple(float(part.mean()) for part in np.array_split(factors, SPREAD))
+
+
+def _own_time(loops: Sequence[Served]) -> OwnTime:
     inside, outside = _inside(loops), _line(loops, lambda s: s.schedule_s + s.route_s)
     full = loops[-1]
     return OwnTime(
@@ -191,12 +213,12 @@ def _own_time(loops: Sequence[Loop]) -> OwnTime:
     )
 
 
-def _inside(loops: Sequence[Loop]) -> SegmentCost:
+def _inside(loops: Sequence[Served]) -> SegmentCost:
     """Return the engine's own time between the start and the end of a batch."""
-    return _line(loops, lambda spent: spent.gather_s + spent.judge_s + spent.keep_s)
+    return _line(loops, lambda spent: spent.stack_s + spent.gather_s + spent.judge_s + spent.keep_s)
 
 
-def _line(loops: Sequence[Loop], part: Callable[[StepTimes], float]) -> SegmentCost:
+def _line(loops: Sequence[Served], part: Callable[[StepTimes], float]) -> SegmentCost:
     """Return a step's seconds as a line over its units, from the emptiest and fullest batches."""
     ends = (loops[0], loops[-1])
     (few, few_s), (many, many_s) = (

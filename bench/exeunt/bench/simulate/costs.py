@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -94,15 +94,17 @@ class OwnTime(Frozen):
 class CostFile(Frozen):
     """Everything that a simulation knows of a bundle and its machine.
 
-    name: the bundle's. lanes: each behind those that it joins; the last one answers.
-    measured_rows: of the largest batch that was timed; None where nobody measured. setting: backend
-    and machine, for readers.
+    name: the bundle's. lanes: each behind those that it joins; the last one answers. spread: how
+    much longer batches take than their lines say, as factors of which each is as likely as the
+    next; none where all take what they should. measured_rows: of the largest batch that was timed;
+    None where nobody measured. setting: backend and machine, for readers.
     """
 
     format: Literal[1] = 1
     name: str
     lanes: tuple[LaneCosts, ...] = Field(min_length=1)
     own: OwnTime
+    spread: tuple[Annotated[float, Seconds], ...] = Field(default=(), max_length=10_000)
     measured_rows: int | None = Field(default=None, ge=1)
     setting: dict[str, str | int] = Field(default_factory=dict)
 

@@ -95,6 +95,7 @@ def simulate(
         _source(workload, repeat),
         lambda sample: exits[sample],
         log,
+        load.seed + repeat,
         trace,
     )
     outcomes = tuple(simulator.run())

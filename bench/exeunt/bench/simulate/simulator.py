@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from random import Random
 
 from exeunt.bench.load import Outcome, Reading
 from exeunt.bench.simulate.arrivals import Source
@@ -10,9 +11,9 @@ from exeunt.bench.simulate.batches import BatchLog
 from exeunt.bench.simulate.costs import CostFile
 from exeunt.bench.simulate.walk import SimulatedRequest, SimulatedUnit, simulated_lanes
 from exeunt.engine.config import EngineConfig
-from exeunt.engine.engine import LEAST_MAX_WAIT_S
 from exeunt.engine.errors import QueueFull
 from exeunt.engine.scheduling import PolicySettings, stage_table
+from exeunt.engine.scheduling.opening import LEAST_MAX_WAIT_S
 from exeunt.engine.scheduling.scheduler import UnitScheduler
 from exeunt.engine.trace import MAX_BATCHES, Trace, TracedBatch
 
@@ -45,6 +46,7 @@ class Simulator:
         source: sends the requests.
         exits: the exit layer in each lane, by the sample's place.
         log: counts the batches.
+        seed: of how long each batch takes, where the costs say that it varies.
         trace: is filled as an engine fills its own; None records nothing.
     """
 
@@ -55,11 +57,14 @@ class Simulator:
         source: Source,
         exits: Exits,
         log: BatchLog,
+        seed: int = 0,
         trace: Trace | None = None,
     ) -> None:
         self._lanes = simulated_lanes(costs)
         self._possible = sum(lane.depth for lane in self._lanes)
         self._request_s = costs.own.request_s
+        self._spread = costs.spread
+        self._random = Random(seed)
         self._scheduler = simulated_scheduler(costs, config)
         self._latency_target_s = config.latency_target_s
         self._places = config.max_queued_rows // costs.rows
@@ -125,7 +130,10 @@ class Simulator:
         lane, stage, started_s = batch[0].lane, batch[0].stage, self._now_s
         rows = len(batch) * lane.unit_rows
         constant_s, row_s = lane.batch_s[stage]
-        ended_s = started_s + constant_s + row_s * rows
+        seconds = constant_s + row_s * rows
+        if self._spread:
+            seconds *= self._random.choice(self._spread)
+        ended_s = started_s + seconds
         self._receive(ended_s)
         staying: list[SimulatedUnit] = []
         leaving: list[SimulatedUnit] = []

@@ -17,7 +17,7 @@ Task = Annotated[str | None, Option(help="Which task, where the bundle has sever
 Costs = Annotated[Path | None, Option(help="Read the costs here; measure nothing.")]
 SaveCosts = Annotated[Path | None, Option(help="Write the measured costs here, as JSON.")]
 MeasureSeconds = Annotated[
-    float, Option(help="Of each of the four closed loops in which costs are measured.", min=0.05)
+    float, Option(help="Of each of the two closed loops in which costs are measured.", min=0.05)
 ]
 Exits = Annotated[str, Option(help="uniform, bimodal, last, rho:X, or recorded:FILE.")]
 InFlight = Annotated[int | None, Option(help="Requests under way in a closed loop. (64)")]

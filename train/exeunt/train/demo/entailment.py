@@ -147,13 +147,15 @@ def _pivots(
     shorter path's that the pivot could stand there; both whatever the cell shows.
     """
     if template == EXISTS:
-        return (cells == subjects[:, [0]]) | by_place
+        shown: NDArray[np.bool_] = (cells == subjects[:, [0]]) | by_place
+        return shown
     kinds, links, pivot = _path(template, subjects, relations)
     if by_place and template > DOUBLE:
         return _suffix(cells, kinds, links, pivot + 1)
     before = _suffix(cells, kinds[:, ::-1], links[:, ::-1] ^ 1, kinds.shape[1] - 1 - pivot)
     held = before & _suffix(cells, kinds, links, pivot)
-    return held if by_place else held & (cells == kinds[:, [pivot]])
+    found: NDArray[np.bool_] = held if by_place else held & (cells == kinds[:, [pivot]])
+    return found
 
 
 def _possible_pivots(
