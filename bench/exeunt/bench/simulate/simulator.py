@@ -12,8 +12,7 @@ from exeunt.bench.simulate.costs import CostFile
 from exeunt.bench.simulate.walk import SimulatedRequest, SimulatedUnit, simulated_lanes
 from exeunt.engine.config import EngineConfig
 from exeunt.engine.errors import QueueFull
-from exeunt.engine.scheduling import PolicySettings, stage_table
-from exeunt.engine.scheduling.opening import LEAST_MAX_WAIT_S
+from exeunt.engine.scheduling.opening import plan_scheduling
 from exeunt.engine.scheduling.scheduler import UnitScheduler
 from exeunt.engine.trace import MAX_BATCHES, Trace, TracedBatch
 
@@ -22,15 +21,9 @@ Exits = Callable[[int], tuple[int, ...]]
 
 def simulated_scheduler(costs: CostFile, config: EngineConfig) -> UnitScheduler[SimulatedUnit]:
     """Return the scheduler that an engine of these costs and settings would have."""
-    planned, rows = costs.planned, config.max_batch_rows
-    whole_s = max(planned.remaining_s(index, 0, rows) for index in range(len(costs.lanes)))
-    batches = _residents(costs, config) * costs.rows / rows
-    max_wait_s = config.max_wait_s or max(LEAST_MAX_WAIT_S, 2 * batches * whole_s)
-    return UnitScheduler(
-        rows,
-        PolicySettings(max_wait_s, planned.longest_s(rows)),
-        stage_table(planned, rows, config.min_batch_rows),
-    )
+    rows, lanes = _residents(costs, config) * costs.rows, simulated_lanes(costs)
+    settings, table = plan_scheduling(config, costs.planned, lanes, rows)
+    return UnitScheduler(config.max_batch_rows, settings, table)
 
 
 def _residents(costs: CostFile, config: EngineConfig) -> int:
