@@ -64,3 +64,21 @@ def test_every_slot_is_given_back(contents: object, failing: bool) -> None:
             assert (future.exception(timeout=20) is not None) == failing
         eventually(lambda: engine.resident_requests == 0)
         eventually(lambda: engine.used_slots == 0)
+
+
+def test_whoever_waits_enters_when_all_others_have_left() -> None:
+    """No further request comes that would wake the engine."""
+    manifest = single_stream()
+    backend = GatedBackend()
+    config = {"max_batch_rows": 4, "max_resident_rows": 4}
+    with Engine.open(fake_bundle(manifest), config, backend=backend) as engine:
+        tensors = random_tensors(manifest, 1)
+        sample = {name: array[0] for name, array in tensors.items()}
+        with engine.reserve(12) as ticket:
+            futures = [engine.submit_tensors(ticket, sample) for _ in range(12)]
+        eventually(backend.entered.is_set)
+        for future in futures[:8]:
+            future.cancel()
+        backend.gate.set()
+        for future in futures[8:]:
+            assert future.result(timeout=20).exit_layer == 6

@@ -111,7 +111,8 @@ class Worker:
 
     def _take_in(self) -> None:
         """Take new requests in, as many as the slabs have room for; sleep while there are none."""
-        block = self._scheduler.idle
+        # Callers that leave together can empty the queues while others wait for their places.
+        block = self._scheduler.idle and not self._waiting
         while True:
             try:
                 timeout = RETRY_S if self._retry_s is not None else None
