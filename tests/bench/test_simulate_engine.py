@@ -350,3 +350,10 @@ def test_an_engine_that_was_not_warmed_cannot_be_measured() -> None:
         target = DrawnTarget(engine, samples(engine), [1])
         with pytest.raises(ConfigError, match="warm it up"):
             calibrate(engine, target)
+
+
+def test_a_layer_that_no_request_reached_is_not_guessed() -> None:
+    with Engine.open(fake_bundle(single_stream(layers=LAYERS)), FAKE) as engine:
+        target = DrawnTarget(engine, samples(engine), [1])
+        with pytest.raises(ConfigError, match=r"layer\.02 hardly ran"):
+            calibrate(engine, target, seconds=0.02)

@@ -6,7 +6,7 @@ as many requests at once as it holds, a batch of them, and Poisson arrivals that
 trace and its counters say what a batch of each size took.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
@@ -124,7 +124,7 @@ def _lane_costs(engine: Engine, index: int, spec: LaneSpec, loops: Sequence[Serv
     stages = []
     for place, name in enumerate(names):
         layer = max(0, place - (len(names) - spec.depth) + 1)
-        if not measured[spec.name, name, layer]:
+        if not any(measured[spec.name, name, layer]):
             raise ConfigError(f"{name} hardly ran while costs were measured: measure for longer")
         whole = _fit(measured[spec.name, name, layer], unit_rows)
         stages.append(
@@ -149,16 +149,24 @@ def _lane_costs(engine: Engine, index: int, spec: LaneSpec, loops: Sequence[Serv
 def _durations(loops: Sequence[Served]) -> dict[Place, list[Sizes]]:
     """Return the batches' seconds by their units, of each loop, by lane, segment and layer.
 
-    The first batch of a size lays out its memory, which a warm engine has done: it is left out.
+    The first batch of a size lays out its memory, which a warm engine has done: it is left out
+    wherever there is another.
     """
     found: dict[Place, list[Sizes]] = defaultdict(lambda: [defaultdict(list) for _ in loops])
-    seen: set[tuple[Place, int]] = set()
+    first: dict[tuple[Place, int], int] = {}
+    counts: Counter[tuple[Place, int]] = Counter()
     for number, loop in enumerate(loops):
         for batch in loop.batches:
             place, units = (batch.lane, batch.segment, batch.layer), len(batch.requests)
-            if (place, units) in seen:
-                found[place][number][units].append(batch.ended_s - batch.started_s)
-            seen.add((place, units))
+            found[place][number][units].append(batch.ended_s - batch.started_s)
+            first.setdefault((place, units), number)
+            counts[place, units] += 1
+    for (place, units), number in first.items():
+        if counts[place, units] > 1:
+            sizes = found[place][number]
+            sizes[units] = sizes[units][1:]
+            if not sizes[units]:
+                del sizes[units]
     return found
 
 
