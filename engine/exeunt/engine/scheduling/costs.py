@@ -57,10 +57,6 @@ class Costs:
     stages: Mapping[tuple[int, int], SegmentCost]
     followers: Mapping[int, tuple[int, ...]]
 
-    def worthwhile_rows(self, lane: int, stage: int, max_rows: int) -> int:
-        """Return the smallest worthwhile batch of a stage."""
-        return self.stages[lane, stage].worthwhile_rows(max_rows)
-
     def remaining_s(self, lane: int, stage: int, rows: int) -> float:
         """Predict the seconds from a stage to the end of the last lane, in batches of `rows`."""
         own = sum(
