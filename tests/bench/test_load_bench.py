@@ -2,20 +2,24 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from exeunt.bench.load import Reading, Reply
+from exeunt.bench.load import Outcome, Reading, Reply, Run, measure
 from exeunt.bench.load.bench import bench_load, runs_of
 from exeunt.bench.load.opening import Opened
 from exeunt.bench.load.outcome import Done
+from exeunt.bench.load.pictures import rate_charts
 from exeunt.bench.load.settings import LoadSettings, load_settings
+from exeunt.bench.load.sweep import Point
 from exeunt.bench.report import Report
 from exeunt.engine.errors import ConfigError
 
 DEPTH = 4
 LABELS = ["cat", "dog", "cat", "dog"]
+READING = Reading("cat", 0, 1, DEPTH, 1, DEPTH)
 
 
 class AtOnce:
@@ -130,6 +134,14 @@ def test_a_sweep() -> None:
     assert len(sheet.rows) == 15
     assert [row[1] for row in sheet.rows if row[0] == "never"][:2] == ["0.3", "0.5"]
     assert ("default", "0.7 of never") in [row[:2] for row in sheet.rows]
+
+
+def test_two_points_of_a_sweep_may_have_the_same_rate() -> None:
+    sent = [Outcome(0, 0.1, 0.1, 0.1 + late_s, None, READING) for late_s in (0.1, 0.2, 0.3)]
+    some, more = (measure(Run(tuple(of), 0.0, 1.0, True, 0.1), LABELS) for of in (sent[1:], sent))
+    point = Point("default", 20.0, 0.7, "default")
+    charts = rate_charts({point: [some], replace(point, of="never"): [more]}, {}, None, None)
+    assert charts[0].series[0].x == (20.0, 20.0)
 
 
 def test_what_fails_is_reported_and_has_no_latency() -> None:

@@ -138,10 +138,14 @@ def _over_rate(
 
 
 def _series(policy: str, measured: Measured, value: Value) -> Series:
+    # By the rate alone: two points may share one, and measurements have no order.
     points = sorted(
-        (point.rate, repeats)
-        for point, repeats in measured.items()
-        if point.policy == policy and point.rate is not None
+        (
+            (point.rate, repeats)
+            for point, repeats in measured.items()
+            if point.policy == policy and point.rate is not None
+        ),
+        key=lambda rated: rated[0],
     )
     columns: list[tuple[float | None, float | None, float | None]] = []
     for _, repeats in points:
