@@ -9,13 +9,23 @@ import pytest
 
 from exeunt.bench.data import LabelledSample, load_data
 from exeunt.bench.demo import bench_demo
-from exeunt.bench.evaluation import evaluate
+from exeunt.bench.evaluation import evaluate, open_reference
+from exeunt.bench.evaluation.evaluate import answer_all
 from exeunt.bench.evaluation.plot import plot_exits
 from exeunt.bench.evaluation.report import Outcome, summarise
 from exeunt.engine import Engine
+from exeunt.engine.backends.openvino.library import capabilities
+from exeunt.engine.config import EngineConfig
 from exeunt.engine.errors import ConfigError
-from exeunt.engine.exit_policy import never
+from exeunt.engine.exit_policy import ExitPolicy, never
+from exeunt.server.cli import main
 from exeunt.train.demo.data import load_split
+
+needs_bf16 = pytest.mark.skipif("BF16" not in capabilities(), reason="this CPU has no bfloat16")
+AT_ONCE: dict[str, object] = {
+    "version": 1,
+    "tasks": {"default": {"joint": {"any": [{"criterion": "entropy", "threshold": 10.0}]}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +62,87 @@ def test_never_runs_every_layer(engine: Engine, samples: Sequence[LabelledSample
     }
     assert report.never_seconds is None
     assert report.time_saved is None
+
+
+def test_agreement_is_with_full_depth_in_fp32_under_onnx_runtime(
+    engine: Engine, samples: Sequence[LabelledSample]
+) -> None:
+    some = samples[::5]  # questions and statements: layer 1 misses some of the latter
+    policy = ExitPolicy.model_validate(AT_ONCE)
+    config = EngineConfig(backend="openvino", threads=1)
+    reference_config = {"threads": 2}  # as the module's engine: one pool a process
+    with (
+        Engine.open(config=config) as judged,
+        open_reference(None, config.model_copy(update=reference_config)) as reference,
+    ):
+        report = evaluate(judged, some, policy, "demo", reference=reference)
+    full, first = engine.compile(never()), engine.compile(policy)
+    inputs = [engine.prepare({"image": s.image, "text": s.text}) for s in some]
+    expected = answer_all(engine, inputs, full)
+    same = sum(
+        a.label == e.label for a, e in zip(answer_all(engine, inputs, first), expected, strict=True)
+    )
+    assert len(some) / 2 < same < len(some)
+    assert report.agreement == same / len(some)
+    assert report.never_agreement == 1.0
+    assert (report.backend, report.precision) == ("openvino", "fp32")
+
+
+@needs_bf16
+def test_bf16_agrees_with_fp32(engine: Engine, samples: Sequence[LabelledSample]) -> None:
+    config = {"backend": "openvino", "precision": "bf16", "threads": 1}
+    with Engine.open(config=config) as judged:
+        report = evaluate(judged, samples, never(), "demo", reference=engine)
+    assert report.agreement is not None
+    assert report.agreement >= 0.99
+    assert report.never_agreement is None
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "needed"),
+    [
+        ("onnxruntime", "fp32", False),
+        ("fake", "fp32", False),
+        ("torch", "fp32", True),
+        ("openvino", "fp32", True),
+        ("openvino", "bf16", True),
+    ],
+)
+def test_a_reference_is_opened_where_the_engine_is_another(
+    backend: str, precision: str, needed: bool
+) -> None:
+    config = EngineConfig.model_validate(
+        {"backend": backend, "precision": precision, "threads": 2, "warm_up": False}
+    )
+    with open_reference(None, config) as reference:
+        assert (reference is not None) == needed
+        if reference:
+            assert reference.config.backend == "onnxruntime"
+            assert reference.config.precision == "fp32"
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_the_command_tells_the_agreement(
+    backend: str,
+    samples: Sequence[LabelledSample],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "a.png").write_bytes(_png(samples))
+    line = {"image": "a.png", "text": samples[0].text, "label": samples[0].label}
+    (tmp_path / "data.jsonl").write_text(json.dumps(line))
+    command = ["eval", "--data", str(tmp_path / "data.jsonl"), "--threads", "2"]
+    arguments = [*command, "--backend", backend, "--precision", "fp32"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--json"])
+    assert not ended.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert found["backend"] == backend
+    assert found["agreement"] == (1.0 if backend == "openvino" else None)
+    assert found["never_agreement"] == found["agreement"]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert ("labels equal to those of" in capsys.readouterr().out) == (backend == "openvino")
 
 
 def test_the_demo_bench_measures_both_policies(

@@ -1,12 +1,14 @@
 """What an evaluation found."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+
+from exeunt.bench.evaluation.reference import REFERENCE
 
 
 @dataclass(frozen=True)
@@ -47,29 +49,40 @@ class KindReport:
 class EvalReport:
     """An evaluation. exits: samples by exit layer. kinds: each kind and each group of kinds.
 
+    agreement: the share of samples with the label that the reference gives, which is full depth in
+    fp32 under ONNX Runtime; never_agreement: the same of this engine's own full depth. None when
+    the engine itself is of that backend and precision, or was not compared with the reference.
     seconds: in the engine, inputs prepared before. never_seconds, time_saved: the same samples to
     full depth, in turns with the policy's; None when the policy is `never` or it was not asked for.
     """
 
     bundle: str
     data: str
+    backend: str
+    precision: str
     policy_version: int
     samples: int
     accuracy: float
     rho: float
     exits: dict[int, int]
     kinds: dict[str, KindReport]
+    agreement: float | None
+    never_agreement: float | None
     seconds: float
     never_seconds: float | None
-    time_saved: float | None
+
+    @property
+    def time_saved(self) -> float | None:
+        """The share of full depth's time that the policy saved."""
+        return None if self.never_seconds is None else 1.0 - self.seconds / self.never_seconds
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "time_saved": self.time_saved}
 
     def as_table(self) -> Group:
         """Return the report as tables for a terminal."""
-        kinds = Table(title=f"{self.bundle} on {self.data}")
+        kinds = Table(title=f"{self.bundle} on {self.data}, {self.backend} {self.precision}")
         for column in ("kind", "samples", "accuracy", "rho"):
             kinds.add_column(column, justify="left" if column == "kind" else "right")
         total = KindReport(self.samples, self.accuracy, self.rho, self.exits)
@@ -84,13 +97,20 @@ class EvalReport:
         for layer, count in self.exits.items():
             share = count / self.samples
             exits.add_row(str(layer), str(count), f"{share:.1%}", "█" * round(40 * share))
-        saved = (
-            f"{self.seconds:.1f} s, to full depth {self.never_seconds:.1f} s: time saved"
-            f" {self.time_saved:.1%}"
-            if self.never_seconds is not None and self.time_saved is not None
-            else f"{self.seconds:.1f} s"
-        )
-        return Group(kinds, exits, saved)
+        return Group(kinds, exits, *self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        if self.agreement is not None:
+            own = self.never_agreement
+            more = "" if own is None else f" (its own full depth's: {own:.2%})"
+            yield f"labels equal to those of {REFERENCE}: {self.agreement:.2%}{more}"
+        if self.time_saved is not None:
+            yield (
+                f"{self.seconds:.1f} s, to full depth {self.never_seconds:.1f} s: time saved"
+                f" {self.time_saved:.1%}"
+            )
+        else:
+            yield f"{self.seconds:.1f} s"
 
 
 def summarise(outcomes: Iterable[Outcome]) -> tuple[KindReport, dict[str, KindReport]]:
