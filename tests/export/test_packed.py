@@ -76,8 +76,6 @@ def test_both_layouts_are_within_tolerance_of_torch(both: ExportReport) -> None:
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
 def packed(request: pytest.FixtureRequest, both: ExportReport) -> Iterator[Engine]:
-    if request.param == "openvino":
-        pytest.importorskip("openvino")
     with open_engine(both, layout="packed", backend=request.param, deterministic=True) as engine:
         assert engine.layouts == {"joint": "packed"}
         yield engine
