@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -18,7 +17,7 @@ from exeunt.bench.load.bench import bench_load
 from exeunt.bench.load.bodies import Body, form_body
 from exeunt.bench.load.http import HttpClient, HttpTarget
 from exeunt.bench.load.opening import open_targets
-from exeunt.bench.load.server_process import ServerProcess, exit_on_sigterm
+from exeunt.bench.load.server_process import ServerProcess
 from exeunt.bench.load.settings import load_settings
 from exeunt.engine.errors import ConfigError
 from exeunt.server.multipart import parse_multipart
@@ -178,14 +177,6 @@ def test_a_server_of_its_own_is_measured(small: dict[str, Any]) -> None:
 def test_a_server_that_does_not_start_says_why() -> None:
     with pytest.raises(ConfigError, match=r"the server did not start: .*nowhere is no directory"):
         ServerProcess(["nowhere"], {})
-
-
-def test_sigterm_ends_the_server_too() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, exit_on_sigterm():
-        signal.raise_signal(signal.SIGTERM)
-    assert ended.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_server_that_cannot_be_reached_is_named(small: dict[str, Any]) -> None:

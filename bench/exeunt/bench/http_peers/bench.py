@@ -13,7 +13,7 @@ from exeunt.bench.http_peers.report import BEST, Seen, make_report
 from exeunt.bench.http_peers.running import Running, Sighting
 from exeunt.bench.http_peers.settings import HttpSettings
 from exeunt.bench.http_peers.tuning import BATCH_SIZES, TIMEOUTS_S, Search, Tuning
-from exeunt.bench.load.server_process import exit_on_sigterm
+from exeunt.bench.load.sigterm import exit_on_sigterm
 from exeunt.bench.report import Report
 from exeunt.engine.errors import ConfigError
 

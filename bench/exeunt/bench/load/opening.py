@@ -18,8 +18,9 @@ from exeunt.bench.load.bodies import form_body
 from exeunt.bench.load.engine_target import EngineTarget
 from exeunt.bench.load.http import HttpClient, HttpTarget
 from exeunt.bench.load.outcome import Reply, Target
-from exeunt.bench.load.server_process import ServerProcess, exit_on_sigterm
+from exeunt.bench.load.server_process import ServerProcess
 from exeunt.bench.load.settings import LoadSettings, Policy
+from exeunt.bench.load.sigterm import exit_on_sigterm
 from exeunt.engine import Engine
 from exeunt.engine.errors import ConfigError
 from exeunt.engine.exit_policy import never
