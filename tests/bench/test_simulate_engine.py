@@ -72,6 +72,7 @@ class TimedBackend:
     """The fake backend, whose entry and layers take virtual time."""
 
     name = "fake"
+    compiles_shapes = False
 
     def __init__(self, clock: VirtualTime) -> None:
         self.clock = clock

@@ -16,6 +16,7 @@ from exeunt.engine.errors import (
     SegmentError,
 )
 from exeunt.engine.pending import Pending
+from exeunt.engine.step.executor import Executor
 from tests.engine.golden_manifests import clip, uniter_nlvr2
 from tests.support.manifests import fake_bundle, single_stream
 from tests.support.tensors import Tensors, random_tensors
@@ -169,7 +170,7 @@ def kill(engine: Engine, monkeypatch: pytest.MonkeyPatch, error: BaseException) 
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(engine._worker._executor, "run", broken)
+    monkeypatch.setattr(Executor, "run", broken)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), SystemExit(3), KeyboardInterrupt()])

@@ -46,6 +46,7 @@ class CountingBackend:
     """Counts how often each segment is loaded."""
 
     name = "fake"
+    compiles_shapes = False
 
     def __init__(self) -> None:
         self.loaded: Counter[str] = Counter()

@@ -16,6 +16,7 @@ from exeunt.engine.lanes import LanePlan, Plan, Request, Unit, build_plan
 from exeunt.engine.pending import Pending
 from exeunt.engine.scheduling import Choice, PolicySettings, Queue, Scheduler, choose
 from exeunt.engine.scheduling.scheduler import check_batch_rows
+from exeunt.engine.scheduling.table import StageTable
 from tests.engine.golden_manifests import uniter_nlvr2
 from tests.support.manifests import fake_bundle, single_stream
 
@@ -132,9 +133,10 @@ PAIRS = plan_of(uniter_nlvr2())
     places=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 2), st.booleans()), max_size=60),
     max_batch_rows=st.integers(2, 9),
     plan=st.sampled_from([SINGLE, PAIRS]),
+    streams=st.integers(1, 4),
 )
 def test_every_unit_is_handed_out_once_in_batches_that_fit(
-    places: list[tuple[int, int, bool]], max_batch_rows: int, plan: Plan
+    places: list[tuple[int, int, bool]], max_batch_rows: int, plan: Plan, streams: int
 ) -> None:
     scheduler = Scheduler(max_batch_rows, SETTINGS)
     units = [unit(plan, size=size, stage=min(stage, 4)) for stage, size, _ in places]
@@ -143,7 +145,7 @@ def test_every_unit_is_handed_out_once_in_batches_that_fit(
         if gone:
             one.request.future.cancel()
     seen: list[Unit] = []
-    while batch := scheduler.next_batch(0.5):
+    while batch := scheduler.next_batch(0.5, streams):
         assert sum(one.rows for one in batch) <= max_batch_rows
         assert len({(one.stage, one.request.shape_key) for one in batch}) == 1
         assert not any(one.request.abandoned for one in batch)
@@ -166,6 +168,17 @@ def test_units_that_gave_up_do_not_take_places_in_a_batch() -> None:
     for one in units[:3]:
         one.request.future.cancel()
     assert scheduler.next_batch(0.0) == units[3:7]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "streams", "rows"),
+    [(12, 2, 6), (12, 1, 8), (13, 2, 7), (40, 2, 8), (4, 2, 3), (2, 2, 2)],
+    ids=["halves", "alone", "odd", "full batches", "worthwhile ones", "few"],
+)
+def test_idle_streams_share_out_what_waits(waiting: int, streams: int, rows: int) -> None:
+    scheduler = Scheduler(8, SETTINGS, StageTable(default_rows=3))
+    scheduler.add([unit(SINGLE) for _ in range(waiting)], 0.0)
+    assert len(scheduler.next_batch(0.0, streams)) == rows
 
 
 def test_waiting_rows_are_counted_by_lane_and_stage() -> None:

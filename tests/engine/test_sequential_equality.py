@@ -95,7 +95,10 @@ def traffic(draw: st.DrawFn, manifest: Manifest) -> tuple[list[Arrival], list[Re
             max_size=24,
         )
     )
+    streams = draw(st.sampled_from([1, 2]))
     config = {
+        "streams": streams,
+        "threads": streams,
         "max_batch_rows": draw(st.sampled_from([4, 5, 8, 32])),
         "min_batch_rows": draw(st.sampled_from([1, 3, 8])),
         "max_wait_s": draw(st.sampled_from([1e-6, 1.0])),

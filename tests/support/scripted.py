@@ -17,6 +17,7 @@ class ScriptedBackend:
     """Runs `scripts` by segment; their inputs and outputs are named by reference."""
 
     name = "scripted"
+    compiles_shapes = False
 
     def __init__(self, scripts: Mapping[str, Script]) -> None:
         self._scripts = scripts

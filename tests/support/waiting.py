@@ -20,6 +20,14 @@ def eventually(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) ->
         time.sleep(0.001)
 
 
+class Hold:
+    """A gate before one segment. entered: set once it waits there."""
+
+    def __init__(self) -> None:
+        self.gate = Event()
+        self.entered = Event()
+
+
 class GatedBackend:
     """The fake backend behind a gate: segments wait until it is open.
 
@@ -28,18 +36,32 @@ class GatedBackend:
     """
 
     name = "fake"
+    compiles_shapes = False
 
     def __init__(self, *, is_open: bool = False) -> None:
         self.inner = FakeBackend()
         self.gate = Event()
         self.entered = Event()
         self.raising: dict[str, BaseException] = {}
+        self._holds: dict[str, Hold] = {}
         if is_open:
             self.gate.set()
 
     def load(self, manifest: Manifest, root: Path, segment: str) -> LoadedSegment:
         """Return the fake's segment behind the gate."""
         return _GatedSegment(self, segment, self.inner.load(manifest, root, segment))
+
+    def hold(self, segment: str) -> "Hold":
+        """Put a gate of its own before a segment."""
+        return self._holds.setdefault(segment, Hold())
+
+    def wait(self, segment: str) -> None:
+        """Wait until the gates before a segment are open."""
+        self.entered.set()
+        assert self.gate.wait(DEADLINE_S), "the test never opened the gate"
+        if hold := self._holds.get(segment):
+            hold.entered.set()
+            assert hold.gate.wait(DEADLINE_S), f"the test never opened the gate of {segment}"
 
     def close(self) -> None:
         """Close the fake."""
@@ -57,8 +79,7 @@ class _GatedSegment:
         self._inner = inner
 
     def run(self, inputs: Tensors) -> Tensors:
-        self._backend.entered.set()
-        assert self._backend.gate.wait(DEADLINE_S), "the test never opened the gate"
+        self._backend.wait(self._name)
         if error := self._backend.raising.get(self._name):
             raise error
         return self._inner.run(inputs)

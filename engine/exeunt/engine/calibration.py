@@ -10,9 +10,10 @@ from exeunt.engine.backends.base import Array
 from exeunt.engine.exit_policy.compiled import CompiledPolicy
 from exeunt.engine.lanes.plan import LanePlan, Plan, TaskPlan
 from exeunt.engine.lanes.request import Request
+from exeunt.engine.lanes.slabs import Slabs
 from exeunt.engine.lanes.unit import Unit, enter_lane
 from exeunt.engine.pending import Pending
-from exeunt.engine.scheduling.costs import Costs, fit_cost
+from exeunt.engine.scheduling.costs import Costs, SegmentCost, fit_cost
 from exeunt.engine.step.runner import Runners
 
 SMALL_BATCH = 4
@@ -29,54 +30,86 @@ Measured = dict[tuple[int, int], list[tuple[int, float]]]  # by lane and stage: 
 class Calibration:
     """Walks blank samples through every lane, to full depth, and times each stage with its head.
 
-    runners: whose frames are warmed. policy: any; nobody is judged. max_batch_rows: the largest.
+    slabs: where they have their slots. policy: any; nobody is judged. max_batch_rows: the largest.
     """
 
     def __init__(
-        self, plan: Plan, runners: Runners, policy: CompiledPolicy, max_batch_rows: int
+        self, plan: Plan, slabs: Slabs, policy: CompiledPolicy, max_batch_rows: int
     ) -> None:
         self._plan = plan
-        self._runners = runners
+        self._slabs = slabs
         self._policy = policy
         self._max_batch_rows = max_batch_rows
         self._measured: Measured = defaultdict(list)
 
-    def measure(self, tensors: Mapping[str, Array]) -> Costs:
+    def measure(self, streams: Sequence[Runners], tensors: Mapping[str, Array]) -> Costs:
         """Return the fitted costs of every stage of every task.
 
         Args:
+            streams: whose frames are warmed; the first one's are timed.
             tensors: one blank sample's raw tensors, without a sample axis.
 
         Raises:
             SegmentError: a segment failed.
         """
-        largest = max(1, self._max_batch_rows // self._plan.rows)
-        self._walk_all(tensors, 1)
+        first, largest = streams[0], max(1, self._max_batch_rows // self._plan.rows)
+        self._walk_all(first, tensors, 1)
         if largest > 1:
             small = min(SMALL_BATCH, largest)
-            taken_s = self._walk_all(tensors, small)
+            taken_s = self._walk_all(first, tensors, small)
             affordable = int(small * BUDGET_S / max(taken_s, 1e-9))
             if min(largest, affordable) > small:
-                self._walk_all(tensors, min(largest, affordable))
-        stages = {
+                self._walk_all(first, tensors, min(largest, affordable))
+        stages = self._fit()
+        for runners in streams[1:]:
+            self._walk_all(runners, tensors, largest, repeats=1)
+        return Costs(stages, self._followers())
+
+    def warm_sizes(self, runners: Runners, tensors: Mapping[str, Array]) -> None:
+        """Run every stage once at every batch size, the largest first.
+
+        For backends that compile kernels for each shape that they meet.
+
+        Args:
+            runners: of any stream.
+            tensors: one blank sample's raw tensors, without a sample axis.
+
+        Raises:
+            SegmentError: a segment failed.
+        """
+        for count in range(max(1, self._max_batch_rows // self._plan.rows), 0, -1):
+            self._walk_all(runners, tensors, count, repeats=1)
+
+    def _fit(self) -> dict[tuple[int, int], SegmentCost]:
+        return {
             stage: fit_cost([rows for rows, _ in runs], [seconds for _, seconds in runs])
             for stage, runs in self._measured.items()
         }
-        followers = {
-            lane.index: tuple(
-                other.index for other in self._plan.lanes if lane.name in other.spec.join
-            )
-            for lane in self._plan.lanes
-        }
-        return Costs(stages, followers)
 
-    def _walk_all(self, tensors: Mapping[str, Array], count: int) -> float:
+    def _followers(self) -> dict[int, tuple[int, ...]]:
+        lanes = self._plan.lanes
+        return {
+            lane.index: tuple(other.index for other in lanes if lane.name in other.spec.join)
+            for lane in lanes
+        }
+
+    def _walk_all(
+        self, runners: Runners, tensors: Mapping[str, Array], count: int, repeats: int = REPEATS
+    ) -> float:
+        """Walk so many samples through every task; return the seconds of one repeat."""
         started_s = time.perf_counter()
         for task in self._plan.tasks.values():
-            self._walk_task(task, tensors, count)
-        return (time.perf_counter() - started_s) / REPEATS
+            self._walk_task(runners, task, tensors, count, repeats)
+        return (time.perf_counter() - started_s) / repeats
 
-    def _walk_task(self, task: TaskPlan, tensors: Mapping[str, Array], count: int) -> None:
+    def _walk_task(
+        self,
+        runners: Runners,
+        task: TaskPlan,
+        tensors: Mapping[str, Array],
+        count: int,
+        repeats: int,
+    ) -> None:
         shapes = tuple(tensors[name].shape for name in self._plan.manifest.tensors)
         requests = [
             Request(task, dict(tensors), shapes, self._policy, Pending(), 0.0) for _ in range(count)
@@ -86,7 +119,7 @@ class Calibration:
                 units = [unit for request in requests for unit in self._enter(request, lane)]
                 fitting = max(1, self._max_batch_rows // lane.unit_rows)
                 for first in range(0, len(units), fitting):
-                    self._walk_lane(lane, units[first : first + fitting])
+                    self._walk_lane(runners, lane, units[first : first + fitting], repeats)
                 for unit in units:
                     unit.request.finished.setdefault(lane.name, []).append(unit)
         finally:
@@ -96,18 +129,21 @@ class Calibration:
     def _enter(self, request: Request, lane: LanePlan) -> list[Unit]:
         units = enter_lane(request, lane)
         for unit in units:
-            unit.settle(self._runners.slab(lane, request.shape_key))
+            unit.settle(self._slabs.of(lane, request.shape_key))
         request.units += units
         return units
 
-    def _walk_lane(self, lane: LanePlan, units: Sequence[Unit]) -> None:
-        shapes = units[0].request.shape_key
+    def _walk_lane(
+        self, runners: Runners, lane: LanePlan, units: Sequence[Unit], repeats: int
+    ) -> None:
+        shapes, slab = units[0].request.shape_key, units[0].slab
+        assert slab is not None, "the units have their slots"
         slots = np.array([unit.slot for unit in units], dtype=np.intp)
         for place, stage in enumerate(lane.stages):
-            runner = self._runners.of(lane, place, shapes)
+            runner = runners.of(lane, place, shapes, slab)
             batch = runner.load(place, units, slots)
             seconds = []
-            for _ in range(REPEATS):
+            for _ in range(repeats):
                 started_s = time.perf_counter()
                 batch.frame.call()
                 if stage.layer in lane.heads:

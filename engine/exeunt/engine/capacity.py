@@ -7,8 +7,8 @@ from exeunt.engine.memory import available_bytes
 from exeunt.engine.scheduling.scheduler import check_batch_rows
 
 
-def check_sizes(config: EngineConfig, plan: Plan) -> None:
-    """Check threads, batches, queue and slab against each other, the machine and the bundle.
+def check_threads(config: EngineConfig) -> None:
+    """Check threads and streams against the machine and each other.
 
     Raises:
         ConfigError: names the setting and the number that would fit.
@@ -18,6 +18,21 @@ def check_sizes(config: EngineConfig, plan: Plan) -> None:
             f"threads is {config.threads}, but this process may use {cores} cores, and more threads"
             f" would wait for each other: set threads to {cores}, or to 0 for one a core"
         )
+    if config.compute_threads % config.streams:
+        fitting = max(n for n in range(1, config.streams) if config.compute_threads % n == 0)
+        raise ConfigError(
+            f"streams is {config.streams}, and {config.compute_threads} compute threads cannot be"
+            f" shared out evenly among them: set streams to {fitting}, or threads to a multiple of"
+            f" {config.streams}"
+        )
+
+
+def check_sizes(config: EngineConfig, plan: Plan) -> None:
+    """Check batches, queue and slab against each other and the bundle.
+
+    Raises:
+        ConfigError: names the setting and the number that would fit.
+    """
     if wrong := check_batch_rows(config.max_batch_rows, plan.lanes):
         raise ConfigError(wrong)
     if plan.rows > config.max_queued_rows:

@@ -14,6 +14,7 @@ from exeunt.engine.validation import first_problem
 
 # Rows wait at every layer for a batch that is worth its cost: a single batch's would starve it.
 RESIDENT_BATCHES = 4
+STREAM_BATCHES = 2  # for each further stream
 
 Precision = Literal["fp32", "bf16"]
 Layout = Literal["padded", "packed"]
@@ -27,13 +28,17 @@ class EngineConfig(Frozen):
     its batch mates. layout: of the layers' batches, padded rows of equal shapes or packed tokens of
     rows of any length; auto takes what is quicker at start-up, where the bundle offers both.
     threads: of the process-wide compute pool; 0 takes one for each core this
-    process may use. max_batch_rows: rows of a batch at most. min_batch_rows: the smallest
-    batch that is worth running before a deeper, smaller one; measured at start-up without it.
+    process may use. streams: batches that run at once, each on threads / streams compute threads:
+    more of them serve more requests a second, since one computes while another's rows are judged
+    and moved, and a single request takes longer. max_batch_rows: rows of a batch at most.
+    min_batch_rows: the smallest batch that is worth running before a deeper, smaller one; measured
+    at start-up without it.
     max_wait_s: rows that wait longer for their next layer go first; without it, twice the time that
     all rows under way would need. latency_target_s: every request's deadline, counted from its
     submission; rows that can still meet it, but not later, go first. max_queued_rows: rows admitted
     at once; further requests are refused. max_resident_rows: of those, the rows that have entered
-    their lanes; their states fill the slab. 0 takes four batches. warm_up: run every segment before
+    their lanes; their states fill the slab. 0 takes four batches, and two for each further stream.
+    warm_up: run every segment before
     the engine is ready, and measure what it costs. sizes: for bundles that take raw tensors, the
     values of each symbolic size to warm up with, ascending. exit_policy: criteria and thresholds;
     without one the bundle's own, and without that `never`. limits: caps on images and texts.
@@ -44,6 +49,7 @@ class EngineConfig(Frozen):
     deterministic: bool = False
     layout: Literal["auto", "padded", "packed"] = "auto"
     threads: int = Field(default=0, ge=0, le=1024)
+    streams: int = Field(default=1, ge=1, le=1024)
     max_batch_rows: int = Field(default=32, ge=1, le=65_536)
     min_batch_rows: int | None = Field(default=None, ge=1)
     max_wait_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -58,7 +64,8 @@ class EngineConfig(Frozen):
     @property
     def resident_rows(self) -> int:
         """Rows under way at most, the automatic 0 resolved."""
-        wanted = self.max_resident_rows or RESIDENT_BATCHES * self.max_batch_rows
+        batches = RESIDENT_BATCHES + STREAM_BATCHES * (self.streams - 1)
+        wanted = self.max_resident_rows or batches * self.max_batch_rows
         return min(wanted, self.max_queued_rows)
 
     @property

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ from exeunt.engine.backends.registry import open_backend
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.reader import Bundle, default_bundle
 from exeunt.engine.calibration import Calibration
-from exeunt.engine.capacity import check_memory, check_sizes
+from exeunt.engine.capacity import check_memory, check_sizes, check_threads
 from exeunt.engine.config import EngineConfig, engine_config
 from exeunt.engine.determinism import refuse_batch_dependent
 from exeunt.engine.errors import InputError
@@ -28,6 +28,7 @@ from exeunt.engine.inputs.tensors import TensorChecker
 from exeunt.engine.lanes.plan import TaskPlan, build_plan
 from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.residents import Residents
+from exeunt.engine.lanes.slabs import Slabs
 from exeunt.engine.layouts import choose_layouts
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
@@ -74,14 +75,15 @@ class Engine:
         self._admission = Admission(config.max_queued_rows)
         self._numbers = itertools.count(1)
         resident = max(1, config.resident_rows // self._plan.rows)
-        self._runners = runners = Runners(resident, config.max_batch_rows)
-        self.costs = self._warm_up(runners) if config.warm_up else None
+        self._slabs = Slabs(resident)
+        streams = [Runners(config.max_batch_rows) for _ in range(config.streams)]
+        self.costs = self._warm_up(streams) if config.warm_up else None
         check_memory(self.slot_bytes, resident, self._plan.rows)
         scheduler = open_scheduler(config, self.costs, self._plan.lanes, resident * self._plan.rows)
-        executor = Executor(runners, self.stats, time.monotonic)
+        executors = [Executor(runners, time.monotonic) for runners in streams]
         self._residents = Residents(resident)
-        router = Router(runners, self._residents, self.stats)
-        self._worker = Worker(scheduler, executor, router, self.stats, self._self_check)
+        router = Router(self._slabs, self._residents, self.stats)
+        self._worker = Worker(scheduler, executors, router, self.stats, self._self_check)
 
     @classmethod
     def open(
@@ -103,9 +105,10 @@ class Engine:
             ConfigError: a setting is wrong or contradicts the process's first engine.
         """
         settings = engine_config(config)
+        check_threads(settings)
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or default_bundle())
         used = backend or open_backend(
-            settings.backend, settings.compute_threads, settings.precision
+            settings.backend, settings.compute_threads, settings.precision, settings.streams
         )
         try:
             return cls(opened, settings, used)
@@ -146,12 +149,12 @@ class Engine:
     @property
     def used_slots(self) -> int:
         """Slots of the slabs that are taken, over all lanes."""
-        return self._runners.used_slots()
+        return self._slabs.used_slots()
 
     @property
     def slot_bytes(self) -> int:
         """Bytes of one request's states at the largest shapes seen so far."""
-        return self._runners.slot_bytes()
+        return self._slabs.slot_bytes()
 
     @property
     def rows_per_sample(self) -> int:
@@ -345,14 +348,17 @@ class Engine:
         own = self.bundle.manifest.exit_policy
         return never() if own is None else parse_exit_policy(own, "the bundle's manifest")
 
-    def _warm_up(self, runners: Runners) -> Costs | None:
+    def _warm_up(self, streams: Sequence[Runners]) -> Costs | None:
         """Run every segment at the sizes that are known; return what the largest ones cost."""
         if not self._blank:
             return None
         calibration = Calibration(
-            self._plan, runners, self.compile(never()), self.config.max_batch_rows
+            self._plan, self._slabs, self.compile(never()), self.config.max_batch_rows
         )
-        return calibration.measure(self._blank[-1])
+        if self._backend.compiles_shapes:
+            for tensors in self._blank:
+                calibration.warm_sizes(streams[0], tensors)
+        return calibration.measure(streams, self._blank[-1])
 
     def _self_check(self) -> None:
         """Run every segment once; a bundle whose sizes are not known has no sample to run."""

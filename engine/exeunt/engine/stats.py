@@ -34,7 +34,7 @@ class Histogram:
 
 @dataclass
 class StepTimes:
-    """Seconds that the engine's thread has spent, by part of a step, and the steps.
+    """Seconds that the engine's streams have spent, by part of a step, and the steps.
 
     schedule_s: choosing the batch. stack_s: copying raw inputs together before the first layer, as
     every server that batches does. gather_s: copying states together between layers. segment_s,
@@ -63,8 +63,20 @@ class StepTimes:
         return self.own_s + self.stack_s + self.segment_s + self.head_s
 
 
+@dataclass(frozen=True, slots=True)
+class BatchTimes:
+    """Seconds of one batch, by part; see `StepTimes`. is_entry: whether raw inputs were copied."""
+
+    is_entry: bool
+    gather_s: float
+    segment_s: float
+    head_s: float
+    judge_s: float
+    keep_s: float
+
+
 class EngineStats:
-    """What an engine has done since it was opened.
+    """What an engine has done since it was opened; filled by one thread at a time.
 
     exits: by lane, layer and criterion ("depth" where none fired), one for each unit or token.
     layers_run, layers_possible: by lane; rho is their ratio. segment_s: by segment, heads
@@ -84,8 +96,19 @@ class EngineStats:
         self.queue_s = Histogram(SECONDS_EDGES)
         self.requests: Counter[str] = Counter()
 
-    def batch_done(self, segment: str, lane: str, layer: int, rows: int, seconds: float) -> None:
+    def batch_done(self, segment: str, lane: str, layer: int, rows: int, times: BatchTimes) -> None:
         """Count one batch of `rows` rows through a segment, its head included."""
+        spent = self.step
+        spent.steps += 1
+        if times.is_entry:
+            spent.stack_s += times.gather_s
+        else:
+            spent.gather_s += times.gather_s
+        spent.segment_s += times.segment_s
+        spent.head_s += times.head_s
+        spent.judge_s += times.judge_s
+        spent.keep_s += times.keep_s
+        seconds = times.segment_s + times.head_s + times.judge_s
         if segment not in self.segment_s:
             self.segment_s[segment] = Histogram(SECONDS_EDGES)
         self.segment_s[segment].observe(seconds)

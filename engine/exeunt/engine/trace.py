@@ -14,8 +14,9 @@ MAX_BATCHES = 1_000_000  # a forgotten trace must not fill the memory
 class TracedBatch:
     """One batch. started_s, ended_s: on the engine's clock. reason: of the scheduling policy.
 
-    layer: 0 before the first. requests: their numbers, one for each unit, in the batch's order.
-    left: those whose unit left the lane here, with the criterion ("depth" where none fired).
+    stream: that ran it. layer: 0 before the first. requests: their numbers, one for each unit, in
+    the batch's order. left: those whose unit left the lane here, with the criterion ("depth" where
+    none fired).
     """
 
     started_s: float
@@ -26,6 +27,7 @@ class TracedBatch:
     reason: Reason
     requests: tuple[int, ...]
     left: tuple[tuple[int, str], ...]
+    stream: int = 0
 
 
 @dataclass
@@ -43,8 +45,9 @@ class Trace:
         stage: int,
         reason: Reason,
         leaving: Sequence[tuple[Unit, LaneExit]],
+        stream: int,
     ) -> None:
-        """Record one batch, which stood at `stage` when it ran."""
+        """Record one batch of a stream, which stood at `stage` when it ran."""
         if len(self.batches) >= MAX_BATCHES:
             self.dropped += 1
             return
@@ -62,5 +65,6 @@ class Trace:
                     (unit.request.number, found.criterion if found.fired else "depth")
                     for unit, found in leaving
                 ),
+                stream,
             )
         )

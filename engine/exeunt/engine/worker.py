@@ -1,17 +1,18 @@
-"""The engine's thread: takes requests in and steps until there is nothing left to do."""
+"""The engine's streams: threads that take requests in and step until there is nothing to do."""
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
 
 from exeunt.engine.errors import EngineStopped, ExeuntError, SegmentError
 from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.unit import Unit
+from exeunt.engine.scheduling.policy import Reason
 from exeunt.engine.scheduling.scheduler import Scheduler
 from exeunt.engine.stats import EngineStats
-from exeunt.engine.step.executor import Executor
+from exeunt.engine.step.executor import Executor, Moved
 from exeunt.engine.step.routing import Router, fail
 from exeunt.engine.trace import Trace
 
@@ -19,50 +20,62 @@ RETRY_S = 1.0  # between attempts to run the segments again after one failed
 
 
 class Worker:
-    """Owns the scheduler and runs steps in one thread.
+    """Owns the scheduler and steps in one thread for each stream.
 
-    A segment that fails ends the requests of its batch at once and makes the engine unhealthy until
-    `self_check` passes again. Anything else that escapes a step ends the thread and every request.
+    Streams share the scheduler, the router and the counters, one at a time under a lock; batches
+    run outside it, each in its stream's own memory. A segment that fails ends the requests of its
+    batch at once and makes the engine unhealthy until `self_check` passes again. Anything else that
+    escapes a step ends every stream and every request.
+
+    executors: one for each stream.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        executor: Executor,
+        executors: Sequence[Executor],
         router: Router,
         stats: EngineStats,
         self_check: Callable[[], None],
     ) -> None:
         self.trace: Trace | None = None  # set from outside while somebody records
         self._scheduler = scheduler
-        self._executor = executor
         self._router = router
         self._waiting: deque[Request] = deque()  # until the slabs have room
         self._stats = stats
         self._self_check = self_check
-        self._inbox: SimpleQueue[Request | None] = SimpleQueue()
-        self._in_hand: list[Request] = []  # taken from a queue and not yet put into the next
+        self._inbox: SimpleQueue[Request | None] = SimpleQueue()  # None wakes a stream
+        self._lock = Lock()  # of all that the streams share
+        self._sleeping = 0
+        # Of each stream: taken from a queue and not yet put into the next.
+        self._in_hand: list[list[Request]] = [[] for _ in executors]
         self._retry_s: float | None = None
         self._closing = False
         self._closed = False  # nothing enters the inbox any more; guarded by the door
         self._door = Lock()
         self._dead: BaseException | None = None
-        self._thread = Thread(target=self._main, name="exeunt-engine", daemon=True)
-        self._thread.start()
+        self._left = len(executors)  # streams that have not ended
+        self._threads = [
+            Thread(target=self._main, args=(place, one), name=f"exeunt-engine-{place}", daemon=True)
+            for place, one in enumerate(executors)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def healthy(self) -> bool:
-        """Whether the thread runs and no segment is known to fail."""
-        return self._thread.is_alive() and self._dead is None and self._retry_s is None
+        """Whether the streams run and no segment is known to fail."""
+        alive = all(thread.is_alive() for thread in self._threads)
+        return alive and self._dead is None and self._retry_s is None
 
     @property
     def dead(self) -> BaseException | None:
-        """What ended the thread; None while it runs or after an orderly close."""
+        """What ended the streams; None while they run or after an orderly close."""
         return self._dead
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called or the thread is gone: nothing new is taken in."""
+        """Whether `close` was called or the streams are gone: nothing new is taken in."""
         return self._closing or self._closed
 
     @property
@@ -76,7 +89,7 @@ class Worker:
         return self._scheduler
 
     def submit(self, request: Request) -> None:
-        """Hand a request to the thread; fails it at once when the thread is gone."""
+        """Hand a request to the streams; fails it at once when they are gone."""
         with self._door:
             open_ = not self._closed
             if open_:
@@ -85,11 +98,11 @@ class Worker:
             fail(request, self.stopped(), self._stats, time.monotonic())
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Stop the thread after the step it is in; requests that are left fail."""
-        self._closing = True
-        self._inbox.put(None)
-        if current_thread() is not self._thread:  # a future's callback may close the engine
-            self._thread.join(timeout_s)
+        """Stop the streams after the steps they are in; requests that are left fail."""
+        self._stop()
+        if current_thread() not in self._threads:  # a future's callback may close the engine
+            for thread in self._threads:
+                thread.join(timeout_s)
 
     def stopped(self) -> EngineStopped:
         """Return the error for whoever comes too late."""
@@ -97,71 +110,120 @@ class Worker:
             return EngineStopped(f"the engine has died ({self._dead}): restart the server")
         return EngineStopped("the engine is closed: send the request to another replica")
 
-    def _main(self) -> None:
+    def _main(self, place: int, executor: Executor) -> None:
         try:
             while not self._closing:
-                self._take_in()
-                self._recover()
-                self._step()
-        except BaseException as error:  # the thread's last word: every caller must hear of it
-            self._dead = error
-        with self._door:
-            self._closed = True
-        self._abandon(self.stopped())
+                now_s = time.monotonic()
+                with self._lock:
+                    batch, reason = self._next_batch(place)
+                if batch:
+                    self._step(place, executor, batch, reason, now_s)
+                elif not self._closing:
+                    self._sleep()
+        except BaseException as error:  # the stream's last word: every caller must hear of it
+            self._dead = self._dead or error
+            self._stop()
+        self._inbox.put(None)  # the next one's call to end, if this one took it
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            with self._door:
+                self._closed = True
+            self._abandon(self.stopped())
 
-    def _take_in(self) -> None:
-        """Take new requests in, as many as the slabs have room for; sleep while there are none."""
-        # Callers that leave together can empty the queues while others wait for their places.
-        block = self._scheduler.idle and not self._waiting
+    def _stop(self) -> None:
+        self._closing = True
+        for _ in self._threads:
+            self._inbox.put(None)
+
+    def _next_batch(self, place: int) -> tuple[list[Unit], Reason]:
+        """Take requests in; return what this stream runs next, and why. Wake another for the rest.
+
+        Waking comes last: this stream would take the token out of the inbox itself.
+        """
+        self._take_in(place)
+        self._recover()
+        batch = self._scheduler.next_batch(time.monotonic(), self._sleeping + 1)
+        self._in_hand[place] = [unit.request for unit in batch]
+        for unit in batch:
+            unit.in_step = True
+        if self._sleeping and not self._scheduler.idle:
+            self._inbox.put(None)
+        return batch, self._scheduler.reason
+
+    def _take_in(self, place: int) -> None:
+        """Take new requests in, as many as the slabs have room for."""
         while True:
             try:
-                timeout = RETRY_S if self._retry_s is not None else None
-                request = self._inbox.get(block=block, timeout=timeout if block else None)
+                request = self._inbox.get_nowait()
             except Empty:
                 break
-            block = False
-            if request is None:
-                break
-            self._waiting.append(request)
+            if request is not None:
+                self._waiting.append(request)
         waiting, residents = self._waiting, self._router.residents
         while waiting and not residents.full:
             request = waiting.popleft()
-            self._in_hand = [request]
+            self._in_hand[place] = [request]
             self._scheduler.add(self._router.start(request), time.monotonic())
 
-    def _step(self) -> None:
-        now_s = time.monotonic()
-        batch = self._scheduler.next_batch(now_s)
-        self._in_hand = [unit.request for unit in batch]
-        if not batch:
-            return
+    def _sleep(self) -> None:
+        """Sleep until a request comes or another stream has found work for two."""
+        with self._lock:
+            if not self._scheduler.idle:  # another stream has moved units on meanwhile
+                return
+            # Callers that leave together can empty the queues while others wait for their places.
+            if self._waiting and not self._router.residents.full:
+                return
+            self._sleeping += 1
+        try:
+            request = self._inbox.get(timeout=None if self._retry_s is None else RETRY_S)
+        except Empty:
+            request = None
+        with self._lock:
+            self._sleeping -= 1
+            if request is not None:
+                self._waiting.append(request)
+
+    def _step(
+        self, place: int, executor: Executor, batch: list[Unit], reason: Reason, chosen_s: float
+    ) -> None:
+        stage, started_s = batch[0].stage, time.monotonic()
         for unit in batch:
             if unit.request.started_s is None:
-                unit.request.started_s = now_s
-        stage, started_s = batch[0].stage, time.monotonic()
+                unit.request.started_s = started_s
         try:
-            moved = self._executor.run(batch)
+            moved = executor.run(batch)
         except ExeuntError as error:
-            self._batch_failed(batch, error)
+            with self._lock:
+                self._batch_failed(place, batch, error)
             return
         ended_s = time.monotonic()
-        if self.trace is not None:
-            self.trace.add(started_s, ended_s, batch, stage, self._scheduler.reason, moved.leaving)
-        self._scheduler.add(moved.staying, ended_s)
-        for unit, found in moved.leaving:
-            self._scheduler.add(self._router.route(unit, found, ended_s), ended_s)
-        self._in_hand = []
-        spent = self._stats.step
-        spent.steps += 1
-        spent.schedule_s += started_s - now_s
-        spent.route_s += time.monotonic() - ended_s
+        with self._lock:
+            if self.trace is not None:
+                self.trace.add(started_s, ended_s, batch, stage, reason, moved.leaving, place)
+            self._move(batch, stage, moved, ended_s)
+            self._in_hand[place] = []
+            self._stats.step.schedule_s += started_s - chosen_s
+            self._stats.step.route_s += time.monotonic() - ended_s
 
-    def _batch_failed(self, batch: list[Unit], error: ExeuntError) -> None:
+    def _move(self, batch: list[Unit], stage: int, moved: Moved, now_s: float) -> None:
+        """Let the units of a batch wait for their next stages, leave, or be let go of."""
+        _end_step(batch)
+        self._scheduler.add(moved.staying, now_s)
+        for unit, found in moved.leaving:
+            self._scheduler.add(self._router.route(unit, found, now_s), now_s)
+        lane = batch[0].lane
+        ran, rows = lane.stages[stage], len(batch) * batch[0].rows
+        self._stats.batch_done(ran.name, lane.name, ran.layer, rows, moved.times)
+
+    def _batch_failed(self, place: int, batch: list[Unit], error: ExeuntError) -> None:
         if isinstance(error, SegmentError):
             self._retry_s = time.monotonic() + RETRY_S
+        _end_step(batch)
         for unit in batch:
             fail(unit.request, error, self._stats, time.monotonic())
-        self._in_hand = []
+        self._in_hand[place] = []
 
     def _recover(self) -> None:
         """After a failed segment, run the self-check once a second until it passes."""
@@ -175,8 +237,8 @@ class Worker:
 
     def _abandon(self, error: Exception) -> None:
         """Fail every request that is left, in the queues, in hand and in the inbox."""
-        left = {unit.request for unit in self._scheduler.drain()} | set(self._in_hand)
-        left |= set(self._waiting)
+        left = {unit.request for unit in self._scheduler.drain()} | set(self._waiting)
+        left.update(*self._in_hand)
         self._waiting.clear()
         while True:
             try:
@@ -186,5 +248,16 @@ class Worker:
             if request is not None:
                 left.add(request)
         for request in left:
+            for unit in request.units:
+                unit.in_step = False
             fail(request, error, self._stats, time.monotonic())
-        self._in_hand = []
+        self._in_hand.clear()
+
+
+def _end_step(batch: Sequence[Unit]) -> None:
+    """Give the units of a batch free; let go of requests that ended while they were in it."""
+    for unit in batch:
+        unit.in_step = False
+    for unit in batch:
+        if unit.request.ending:
+            unit.request.let_go()

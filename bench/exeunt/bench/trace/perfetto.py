@@ -1,8 +1,9 @@
 """A trace in the Trace Event Format, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
 ===================  ===============================================================================
-process `engine`     a track for each lane; every batch is a slice, named by its segment, with its
-                     layer, rows, requests and the scheduling policy's reason
+process `engine`     a track for each lane (and stream, where there are several); every batch is a
+                     slice, named by its segment, with its layer, rows, requests and the scheduling
+                     policy's reason
 counter              `rows NAME`: the rows of the batch that runs in a lane
 process `requests`   a track for each request, from its first batch to its last; on it a slice for
                      each batch that the request was in, so that the gaps show where it waited
@@ -22,6 +23,7 @@ from exeunt.engine.errors import ConfigError
 from exeunt.engine.trace import Trace, TracedBatch
 
 Event = dict[str, Any]
+Track = tuple[str, int]  # a lane and a stream
 
 ENGINE, REQUESTS = 1, 2  # the processes' numbers
 CATEGORY = "request"
@@ -58,13 +60,13 @@ def write_trace(trace: Trace, path: Path) -> None:
 
 def events(trace: Trace) -> Iterator[Event]:
     """Yield every event of a trace with at least one batch, in the order of the batches."""
-    lanes = {lane: place for place, lane in enumerate(_lanes(trace), 1)}
-    yield from _names(lanes)
+    tracks = {track: place for place, track in enumerate(_tracks(trace), 1)}
+    yield from _names(tracks)
     spans = spans_of(trace.batches)
-    origin_s = trace.batches[0].started_s
+    origin_s = min(batch.started_s for batch in trace.batches)
     for place, batch in enumerate(trace.batches):
         start_ns, end_ns = _ns(batch.started_s - origin_s), _ns(batch.ended_s - origin_s)
-        yield _slice(batch, lanes[batch.lane], start_ns, end_ns)
+        yield _slice(batch, tracks[batch.lane, batch.stream], start_ns, end_ns)
         yield _counter(batch, start_ns, len(batch.requests))
         yield _counter(batch, end_ns, 0)
         left = dict(batch.left)
@@ -83,16 +85,17 @@ def _about(trace: Trace) -> dict[str, Any]:
     return {"batches": len(trace.batches), "batches_dropped": trace.dropped, "clock": "engine"}
 
 
-def _lanes(trace: Trace) -> list[str]:
-    return sorted({batch.lane for batch in trace.batches})
+def _tracks(trace: Trace) -> list[Track]:
+    return sorted({(batch.lane, batch.stream) for batch in trace.batches})
 
 
-def _names(lanes: dict[str, int]) -> Iterator[Event]:
+def _names(tracks: dict[Track, int]) -> Iterator[Event]:
     for process, name in ((ENGINE, "engine"), (REQUESTS, "requests")):
         yield {"ph": "M", "name": "process_name", "pid": process, "args": {"name": name}}
-    for lane, track in lanes.items():
-        args = {"name": f"lane {lane}"}
-        yield {"ph": "M", "name": "thread_name", "pid": ENGINE, "tid": track, "args": args}
+    several = any(stream for _, stream in tracks)
+    for (lane, stream), place in tracks.items():
+        args = {"name": f"lane {lane}, stream {stream}" if several else f"lane {lane}"}
+        yield {"ph": "M", "name": "thread_name", "pid": ENGINE, "tid": place, "args": args}
 
 
 def _slice(batch: TracedBatch, track: int, start_ns: int, end_ns: int) -> Event:
@@ -115,7 +118,7 @@ def _slice(batch: TracedBatch, track: int, start_ns: int, end_ns: int) -> Event:
 
 
 def _counter(batch: TracedBatch, at_ns: int, rows: int) -> Event:
-    name = f"rows {batch.lane}"
+    name = f"rows {batch.lane}, stream {batch.stream}" if batch.stream else f"rows {batch.lane}"
     return {"ph": "C", "name": name, "pid": ENGINE, "ts": at_ns / 1e3, "args": {"rows": rows}}
 
 

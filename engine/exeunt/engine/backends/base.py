@@ -65,6 +65,11 @@ class Backend(Protocol):
         """The backend's name in the configuration."""
         ...
 
+    @property
+    def compiles_shapes(self) -> bool:
+        """Whether a batch of a size not met before takes longer, for kernels that it needs."""
+        ...
+
     def load(self, manifest: Manifest, root: Path, segment: str) -> LoadedSegment:
         """Load one segment of the bundle at `root`; a segment that lanes share is loaded once.
 

@@ -40,6 +40,7 @@ class FakeBackend:
     """
 
     name = "fake"
+    compiles_shapes = False
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.failing: set[str] = set()

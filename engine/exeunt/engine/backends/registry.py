@@ -7,31 +7,32 @@ from exeunt.engine.config import Precision
 from exeunt.engine.errors import ConfigError
 
 
-def _onnxruntime(threads: int, _precision: Precision) -> Backend:
+def _onnxruntime(threads: int, streams: int, _precision: Precision) -> Backend:
     from exeunt.engine.backends.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(threads)
+    # A pool of n threads is n - 1 of its own and the caller's, of which there is one a stream.
+    return OnnxRuntimeBackend(threads - streams + 1)
 
 
-def _openvino(threads: int, precision: Precision) -> Backend:
+def _openvino(threads: int, streams: int, precision: Precision) -> Backend:
     from exeunt.engine.backends.openvino import OpenVinoBackend
 
-    return OpenVinoBackend(threads, precision)
+    return OpenVinoBackend(threads, precision, streams)
 
 
-def _torch(threads: int, _precision: Precision) -> Backend:
+def _torch(threads: int, streams: int, _precision: Precision) -> Backend:
     from exeunt.engine.backends.torch import TorchBackend
 
-    return TorchBackend(threads)
+    return TorchBackend(threads // streams)  # each caller has a pool of its own
 
 
-def _fake(_threads: int, _precision: Precision) -> Backend:
+def _fake(_threads: int, _streams: int, _precision: Precision) -> Backend:
     from exeunt.engine.backends.fake import FakeBackend
 
     return FakeBackend()
 
 
-BACKENDS: dict[str, Callable[[int, Precision], Backend]] = {
+BACKENDS: dict[str, Callable[[int, int, Precision], Backend]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "torch": _torch,
@@ -40,8 +41,16 @@ BACKENDS: dict[str, Callable[[int, Precision], Backend]] = {
 REDUCED_PRECISION = ("openvino",)
 
 
-def open_backend(name: str, threads: int, precision: Precision = "fp32") -> Backend:
-    """Return the backend of that name with `threads` compute threads.
+def open_backend(
+    name: str, threads: int, precision: Precision = "fp32", streams: int = 1
+) -> Backend:
+    """Return the backend of that name.
+
+    Args:
+        name: as in the configuration.
+        threads: compute threads, of all streams together.
+        precision: what matrix products are computed in.
+        streams: callers that run segments at once; they divide `threads`.
 
     Raises:
         ConfigError: there is no such backend, it or this CPU cannot compute in that precision, or
@@ -55,4 +64,4 @@ def open_backend(name: str, threads: int, precision: Precision = "fp32") -> Back
             f"the backend {name} computes in fp32 alone, and precision {precision} was asked for:"
             f" set precision to fp32, or backend to {' or '.join(REDUCED_PRECISION)}"
         )
-    return BACKENDS[name](threads, precision)
+    return BACKENDS[name](threads, streams, precision)

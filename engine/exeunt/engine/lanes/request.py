@@ -43,7 +43,7 @@ class Request:
     share a batch. submitted_s, started_s: on the engine's clock. finished: each lane's units that
     are through, by first row. units: all that have entered a lane. deadline_s: when the answer is
     wanted, on the engine's clock; None where no time was named. number: counts the requests of an
-    engine. on_end: called once when the request is let go.
+    engine. on_end: called once when the request is let go. ending: whether it has been told to.
     """
 
     task: TaskPlan
@@ -59,6 +59,7 @@ class Request:
     deadline_s: float | None = None
     number: int = 0
     on_end: Callable[[], None] | None = None
+    ending: bool = False
 
     @property
     def abandoned(self) -> bool:
@@ -69,12 +70,20 @@ class Request:
         """Give the units' slots back and drop the units.
 
         They know their request, and such a circle would keep the tensors of both in memory until
-        the next garbage collection.
+        the next garbage collection. A unit in a step keeps its slot, which the step writes to:
+        whoever ends the step lets go again.
         """
+        self.ending = True
         self.finished.clear()
+        stepping = []
         for unit in self.units:
-            unit.release()
-        self.units.clear()
+            if unit.in_step:
+                stepping.append(unit)
+            else:
+                unit.release()
+        self.units = stepping
+        if stepping:
+            return
         ended, self.on_end = self.on_end, None
         if ended is not None:
             ended()

@@ -1,10 +1,13 @@
 """The slab: the states of a lane's units in one array a state, and a free list of its slots."""
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from exeunt.engine.lanes.tokens import TokenStore
 
 Array = NDArray[Any]
 
@@ -13,13 +16,17 @@ class LaneSlab:
     """Holds every unit of one lane and one set of input shapes at a slot of its own.
 
     Memory is reserved when a state's shape is first known and touched slot by slot: the slots that
-    were given back last are handed out first.
+    were given back last are handed out first. Streams may read and write different slots at once;
+    slots are taken and given back by one thread at a time.
 
-    capacity: units at most. unit_rows: rows of a unit.
+    capacity: units at most. unit_rows: rows of a unit. packed: whether the units' layers run on
+    packed tokens, which are kept in `tokens`.
     """
 
-    def __init__(self, capacity: int, unit_rows: int) -> None:
+    def __init__(self, capacity: int, unit_rows: int, *, packed: bool = False) -> None:
         self.capacity = capacity
+        self.tokens = TokenStore(capacity) if packed else None
+        self._making = Lock()
         self._unit_rows = unit_rows
         self._free = list(range(capacity - 1, -1, -1))
         self.states: dict[str, Array] = {}  # by name, [capacity, unit_rows, ...]
@@ -35,7 +42,8 @@ class LaneSlab:
     @property
     def slot_bytes(self) -> int:
         """Bytes of the states known so far, for one unit."""
-        return sum(array[0].nbytes for array in self.states.values())
+        padded = sum(int(array[0].nbytes) for array in self.states.values())
+        return padded + (self.tokens.slot_bytes if self.tokens else 0)
 
     def take(self) -> int:
         """Return a free slot, its patience memory blank."""
@@ -54,9 +62,12 @@ class LaneSlab:
 
     def state(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> Array:
         """Return a state's array [capacity, unit_rows, *shape], made on the first call."""
-        found = self.states.get(name)
         wanted = (self.capacity, self._unit_rows, *shape)
+        found = self.states.get(name)
         if found is None:
-            found = self.states[name] = np.empty(wanted, dtype=dtype)
+            with self._making:  # two streams may meet a state for the first time at once
+                found = self.states.get(name)
+                if found is None:
+                    found = self.states[name] = np.empty(wanted, dtype=dtype)
         assert found.shape == wanted, f"{name} changed its shape from {found.shape} to {wanted}"
         return found

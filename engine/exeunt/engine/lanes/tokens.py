@@ -1,5 +1,6 @@
 """Packed states: as many tokens of each unit as its row has, at the unit's slot."""
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ class TokenStore:
     """Holds the tokens of a lane's units, which differ in number.
 
     A slot's memory is taken when its first unit comes and again only when a longer row than any
-    before it does: after the longest has been met, nothing allocates.
+    before it does: after the longest has been met, nothing allocates. Streams may use different
+    slots at once.
 
     capacity: slots. lengths: i64[capacity], the tokens of the row at each slot. leads:
     f32[capacity], what the mask says of its first token, which is never dropped.
@@ -20,6 +22,7 @@ class TokenStore:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
+        self._making = Lock()
         self._memory: dict[str, list[Array | None]] = {}
         self._token_bytes: dict[str, int] = {}
         self.lengths = np.zeros(capacity, dtype=np.int64)
@@ -35,15 +38,18 @@ class TokenStore:
         """Note how many tokens the row at a slot has, and the mask's value at the first of them."""
         self.lengths[slot] = length
         self.leads[slot] = lead
-        self.longest = max(self.longest, length)
+        if length > self.longest:
+            with self._making:
+                self.longest = max(self.longest, length)
 
     def put(self, state: str, slot: int, tokens: Array) -> Array:
         """Copy a row's tokens [n, ...] to a slot that it has entered; return where they lie."""
         count = len(tokens)
         slots = self._memory.get(state)
         if slots is None:
-            slots = self._memory[state] = [None] * self._capacity
-            self._token_bytes[state] = tokens[0].nbytes
+            with self._making:  # two streams may meet a state for the first time at once
+                self._token_bytes[state] = tokens[0].nbytes
+                slots = self._memory.setdefault(state, [None] * self._capacity)
         held = slots[slot]
         if held is None or len(held) < count:
             held = slots[slot] = np.empty((self.longest, *tokens.shape[1:]), dtype=tokens.dtype)

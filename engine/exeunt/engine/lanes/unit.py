@@ -22,7 +22,8 @@ class Unit:
     first_row: the place of its first row among the sample's. stage: the stage it waits for.
     tensors: by reference, each [rows, ...]; its own states are views of the slab, and [tokens, ...]
     where its layers run on packed tokens. slab, slot: where those lie; none in a probe. tokens,
-    exits: of a loop, one a step. waiting_s: since when it waits, on the engine's clock.
+    exits: of a loop, one a step. waiting_s: since when it waits, on the engine's clock. in_step:
+    whether a stream runs it now.
     """
 
     request: Request
@@ -36,6 +37,7 @@ class Unit:
     tokens: list[int] = field(default_factory=list)
     exits: list[LaneExit] = field(default_factory=list)
     waiting_s: float = 0.0
+    in_step: bool = False
 
     @property
     def batch_key(self) -> Shapes:

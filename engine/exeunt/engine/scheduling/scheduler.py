@@ -47,16 +47,21 @@ class UnitScheduler(Generic[AnyUnit]):
                 queue = self._queues[key] = deque()
             queue.append(unit)
 
-    def next_batch(self, now_s: float) -> list[AnyUnit]:
+    def next_batch(self, now_s: float, streams: int = 1) -> list[AnyUnit]:
         """Return the units that run next, all of one lane and stage; none when nothing waits.
 
         Units whose caller has left are dropped on the way.
+
+        Args:
+            now_s: the clock.
+            streams: that could run a batch now; what waits at a stage is shared out among them, in
+                batches that are worth running.
         """
         while self._queues:
             keys = list(self._queues)
             views = [self._view(key, self._queues[key]) for key in keys]
             choice = choose(views, self._settings, now_s)
-            if batch := self._take(keys[choice.place]):
+            if batch := self._take(keys[choice.place], streams):
                 self.reason = choice.reason
                 return batch
         return []
@@ -85,11 +90,15 @@ class UnitScheduler(Generic[AnyUnit]):
             self._table.latest_start_s(stage, first.request.deadline_s),
         )
 
-    def _take(self, key: Key) -> list[AnyUnit]:
+    def _take(self, key: Key, streams: int) -> list[AnyUnit]:
         queue = self._queues[key]
+        most = self._max_batch_rows
+        if streams > 1:
+            share = -(-_rows(queue) // streams)
+            most = min(most, max(share, self._table.worthwhile(key[:2]), queue[0].rows))
         batch: list[AnyUnit] = []
         rows = 0
-        while queue and rows + queue[0].rows <= self._max_batch_rows:
+        while queue and rows + queue[0].rows <= most:
             unit = queue.popleft()
             if unit.request.abandoned:
                 unit.request.let_go()

@@ -9,7 +9,7 @@ from exeunt.engine.errors import ExeuntError, SegmentError
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit
 from exeunt.engine.lanes.unit import Unit
-from exeunt.engine.stats import EngineStats
+from exeunt.engine.stats import BatchTimes
 from exeunt.engine.step.judging import Exits, at_depth, judge
 from exeunt.engine.step.ran import Ran
 from exeunt.engine.step.runner import Runners
@@ -21,16 +21,16 @@ Clock = Callable[[], float]
 class Moved:
     """What became of a batch. staying: wait for their next stage. leaving: with their exits."""
 
-    staying: list[Unit]
+    staying: Sequence[Unit]
     leaving: list[tuple[Unit, LaneExit]]
+    times: BatchTimes
 
 
 class Executor:
-    """Runs batches in the runners' memory and fills the counters."""
+    """Runs the batches of one stream, in its runners' memory."""
 
-    def __init__(self, runners: Runners, stats: EngineStats, clock: Clock) -> None:
+    def __init__(self, runners: Runners, clock: Clock) -> None:
         self._runners = runners
-        self._stats = stats
         self._clock = clock
 
     def run(self, units: Sequence[Unit]) -> Moved:
@@ -44,11 +44,11 @@ class Executor:
         """
         first = units[0]
         lane, place = first.lane, first.stage
-        stage = lane.stages[place]
-        clock, stats = self._clock, self._stats
+        stage, clock = lane.stages[place], self._clock
+        assert first.slab is not None, "units take their slots before they run"
         started_s = clock()
         try:
-            runner = self._runners.of(lane, place, first.request.shape_key)
+            runner = self._runners.of(lane, place, first.request.shape_key, first.slab)
             slots = np.fromiter((unit.slot for unit in units), dtype=np.intp, count=len(units))
             batch = runner.load(place, units, slots)
             gathered_s = clock()
@@ -63,19 +63,15 @@ class Executor:
             raise
         except Exception as error:  # whatever a backend or its library lets through
             raise SegmentError(f"segment {stage.name!r} failed: {error}") from error
-        kept_s = clock()
-        rows = len(units) * first.rows
-        stats.batch_done(stage.name, lane.name, stage.layer, rows, judged_s - gathered_s)
-        spent = stats.step
-        if place:
-            spent.gather_s += gathered_s - started_s
-        else:
-            spent.stack_s += gathered_s - started_s
-        spent.segment_s += ran_s - gathered_s
-        spent.head_s += ran.head_s
-        spent.judge_s += judged_s - ran_s - ran.head_s
-        spent.keep_s += kept_s - judged_s
-        return _moved(units, exits)
+        times = BatchTimes(
+            place == 0,
+            gathered_s - started_s,
+            ran_s - gathered_s,
+            ran.head_s,
+            judged_s - ran_s - ran.head_s,
+            clock() - judged_s,
+        )
+        return _moved(units, exits, times)
 
     @staticmethod
     def _without_layers(lane: LanePlan, ran: Ran) -> Exits:
@@ -84,10 +80,10 @@ class Executor:
         return {}
 
 
-def _moved(units: Sequence[Unit], exits: Exits) -> Moved:
+def _moved(units: Sequence[Unit], exits: Exits, times: BatchTimes) -> Moved:
     for unit in units:
         unit.stage += 1
     if not exits:
-        return Moved(list(units), [])
+        return Moved(units, [], times)
     staying = [unit for place, unit in enumerate(units) if place not in exits]
-    return Moved(staying, [(units[place], found) for place, found in sorted(exits.items())])
+    return Moved(staying, [(units[place], found) for place, found in sorted(exits.items())], times)

@@ -83,12 +83,12 @@ class LaneRunner:
     Frames are built on first use (at start-up, where the engine is warmed) and kept: after that no
     step allocates a tensor.
 
-    resident: requests that may be under way. max_batch_rows: rows of a batch.
+    slab: where the units have their slots. max_batch_rows: rows of a batch.
     """
 
-    def __init__(self, lane: LanePlan, resident: int, max_batch_rows: int) -> None:
+    def __init__(self, lane: LanePlan, slab: LaneSlab, max_batch_rows: int) -> None:
         self.lane = lane
-        self.slab = LaneSlab(resident * lane.units, lane.unit_rows)
+        self.slab = slab
         self._buffers = Buffers(max_batch_rows // lane.unit_rows, lane.unit_rows)
         self._frames: dict[tuple[int, int], Frame] = {}
         self._heads: dict[tuple[str, int, int], Frame] = {}

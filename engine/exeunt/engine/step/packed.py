@@ -57,24 +57,19 @@ class PackMemory:
 class PackedRunner:
     """Runs a lane's packed layers, and the heads behind them.
 
-    resident: requests that may be under way. max_batch_rows: rows of a batch.
+    slab: where the units keep their tokens. max_batch_rows: rows of a batch.
     """
 
-    def __init__(self, lane: LanePlan, resident: int, max_batch_rows: int) -> None:
+    def __init__(self, lane: LanePlan, slab: LaneSlab, max_batch_rows: int) -> None:
         assert lane.packed is not None, "only a packed lane has packed layers"
         self.lane = lane
-        self.slab = LaneSlab(resident, 1)
-        self.tokens = TokenStore(resident)
+        self.slab = slab
+        self.tokens = tokens_of(slab)
         self._mask = lane.packed.mask
         self._reads_first = lane.packed.heads_read == "first"
         self._memory = PackMemory(lane, max_batch_rows)
         self._frames: OrderedDict[tuple[int, ...], Frame] = OrderedDict()
         self._heads: dict[tuple[str, int, int], Frame] = {}
-
-    @property
-    def slot_bytes(self) -> int:
-        """Bytes of one unit's states, of the longest row seen so far."""
-        return self.tokens.slot_bytes
 
     def load(self, place: int, units: Sequence[Unit], slots: Slots) -> Batch:
         """Lay the units' tokens side by side; see `Runner.load`."""
@@ -169,15 +164,15 @@ class PackedRunner:
 class PackedEntry:
     """Runs the entry of a packed lane, for rows of one set of shapes, and drops their padding.
 
-    inner: runs it. runner: whose slots the units have.
+    inner: runs it. slab: where the units keep their tokens.
     """
 
-    def __init__(self, inner: LaneRunner, runner: PackedRunner) -> None:
+    def __init__(self, inner: LaneRunner, slab: LaneSlab) -> None:
         assert inner.lane.packed is not None, "only a packed lane drops padding"
         self.lane = inner.lane
-        self.slab = runner.slab
+        self.slab = slab
         self._inner = inner
-        self._tokens = runner.tokens
+        self._tokens = tokens_of(slab)
         self._mask = inner.lane.packed.mask
 
     def load(self, place: int, units: Sequence[Unit], slots: Slots) -> Batch:
@@ -208,6 +203,12 @@ class PackedEntry:
     def compared(self, batch: Batch) -> Compared:
         """Return the compared states; see `Runner.compared`."""
         return self._inner.compared(batch)
+
+
+def tokens_of(slab: LaneSlab) -> TokenStore:
+    """Return the store of packed tokens in the slab of a lane on packed tokens."""
+    assert slab.tokens is not None, "the slab was made for packed tokens"
+    return slab.tokens
 
 
 def _pack_of(batch: Batch) -> Pack:

@@ -5,9 +5,9 @@ from exeunt.engine.criteria.base import answerable
 from exeunt.engine.errors import ModelOutputInvalid
 from exeunt.engine.lanes.request import LaneExit, Request
 from exeunt.engine.lanes.residents import Residents
+from exeunt.engine.lanes.slabs import Slabs
 from exeunt.engine.lanes.unit import Unit, enter_lane
 from exeunt.engine.stats import EngineStats
-from exeunt.engine.step.runner import Runners
 from exeunt.kernels.confidence import softmax
 
 MAX_UNNAMED = 64  # classes without labels beyond this are a vocabulary: only the index is told
@@ -16,11 +16,12 @@ MAX_UNNAMED = 64  # classes without labels beyond this are a vocabulary: only th
 class Router:
     """Lets units into lanes, each with a slot in its lane's slab, and out of them again.
 
-    runners: hold the slabs. residents: bounds who may be under way. stats: counts who left.
+    slabs: where the units take their slots. residents: bounds who may be under way. stats: counts
+    who left.
     """
 
-    def __init__(self, runners: Runners, residents: Residents, stats: EngineStats) -> None:
-        self._runners = runners
+    def __init__(self, slabs: Slabs, residents: Residents, stats: EngineStats) -> None:
+        self._slabs = slabs
         self.residents = residents
         self._stats = stats
 
@@ -65,7 +66,7 @@ class Router:
     def _enter_ready(self, request: Request) -> list[Unit]:
         entering = [unit for lane in request.ready_lanes() for unit in enter_lane(request, lane)]
         for unit in entering:
-            unit.settle(self._runners.slab(unit.lane, request.shape_key))
+            unit.settle(self._slabs.of(unit.lane, request.shape_key))
         request.units += entering
         return entering
 

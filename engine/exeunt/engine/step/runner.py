@@ -1,76 +1,60 @@
-"""Every lane's runners: by shapes, and one for all lengths where a lane's layers are packed."""
+"""A stream's runners: by lane and shapes, and one for all lengths where layers are packed."""
 
 from collections import OrderedDict
 
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import Shapes
 from exeunt.engine.lanes.slab import LaneSlab
+from exeunt.engine.lanes.slabs import MAX_SHAPES
 from exeunt.engine.step.lane_runner import LaneRunner, Runner
 from exeunt.engine.step.packed import PackedEntry, PackedRunner
 
-MAX_SHAPES = 64  # sets of shapes whose memory and frames are kept while no unit uses them
-
 
 class Runners:
-    """The runners by lane and shapes; those that nothing uses are given up, the oldest first."""
+    """The memory and the frames of one stream; no other thread uses them.
 
-    def __init__(self, resident: int, max_batch_rows: int) -> None:
-        self._resident = resident
+    What was not used for longest is given up; the units' states are in the slabs.
+
+    max_batch_rows: rows of a batch.
+    """
+
+    def __init__(self, max_batch_rows: int) -> None:
         self._max_batch_rows = max_batch_rows
         self._runners: OrderedDict[tuple[int, Shapes], LaneRunner] = OrderedDict()
         self._packed: dict[int, PackedRunner] = {}
 
-    def of(self, lane: LanePlan, place: int, shapes: Shapes) -> Runner:
-        """Return the runner of a lane's stage, by its place, for samples of these shapes."""
+    def of(self, lane: LanePlan, place: int, shapes: Shapes, slab: LaneSlab) -> Runner:
+        """Return the runner of a lane's stage.
+
+        Args:
+            lane: that the units walk.
+            place: the stage's place in the lane.
+            shapes: of the units' samples.
+            slab: where the units have their slots.
+        """
         if lane.packed is None:
-            return self._of_shapes(lane, shapes)
-        packed = self._of_packed(lane)
+            return self._of_shapes(lane, shapes, slab)
         if place >= lane.first_layer:
-            return packed
-        return PackedEntry(self._of_shapes(lane, shapes), packed)
+            return self._of_packed(lane, slab)
+        found = self._runners.get((lane.index, shapes))
+        # The entry keeps nothing of its own: units get a slot's memory when their padding is gone.
+        blank = found.slab if found else LaneSlab(0, lane.unit_rows)
+        return PackedEntry(self._of_shapes(lane, shapes, blank), slab)
 
-    def slab(self, lane: LanePlan, shapes: Shapes) -> LaneSlab:
-        """Return where units of samples of these shapes have their slots in a lane."""
-        if lane.packed is None:
-            return self._of_shapes(lane, shapes).slab
-        return self._of_packed(lane).slab
-
-    def used_slots(self) -> int:
-        """Slots that are taken, over all lanes and shapes; may be read from any thread."""
-        used = sum(runner.slab.used for runner in list(self._runners.values()))
-        return used + sum(runner.slab.used for runner in list(self._packed.values()))
-
-    def slot_bytes(self) -> int:
-        """Bytes of one request's states, of the largest shapes seen so far, over all lanes."""
-        largest: dict[int, int] = {}
-        for (lane, _), runner in list(self._runners.items()):
-            own = runner.slab.slot_bytes * runner.lane.units
-            largest[lane] = max(largest.get(lane, 0), own)
-        packed = sum(runner.slot_bytes for runner in list(self._packed.values()))
-        return sum(largest.values()) + packed
-
-    def _of_shapes(self, lane: LanePlan, shapes: Shapes) -> LaneRunner:
+    def _of_shapes(self, lane: LanePlan, shapes: Shapes, slab: LaneSlab) -> LaneRunner:
         key = (lane.index, shapes)
         runner = self._runners.get(key)
-        if runner is None:
-            self._give_up()
-            runner = LaneRunner(lane, self._resident, self._max_batch_rows)
-            self._runners[key] = runner
-        else:
-            self._runners.move_to_end(key)
+        # A slab that nobody used may have been given up and made anew.
+        if runner is None or runner.slab is not slab:
+            if len(self._runners) >= MAX_SHAPES:
+                self._runners.popitem(last=False)
+            runner = self._runners[key] = LaneRunner(lane, slab, self._max_batch_rows)
+        self._runners.move_to_end(key)
         return runner
 
-    def _of_packed(self, lane: LanePlan) -> PackedRunner:
+    def _of_packed(self, lane: LanePlan, slab: LaneSlab) -> PackedRunner:
         runner = self._packed.get(lane.index)
-        if runner is None:
-            runner = PackedRunner(lane, self._resident, self._max_batch_rows)
+        if runner is None or runner.slab is not slab:
+            runner = PackedRunner(lane, slab, self._max_batch_rows)
             self._packed[lane.index] = runner
         return runner
-
-    def _give_up(self) -> None:
-        if len(self._runners) < MAX_SHAPES:
-            return
-        for key, runner in self._runners.items():
-            if runner.slab.used == 0:
-                del self._runners[key]
-                return

@@ -59,6 +59,7 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
+    compiles_shapes = False
 
     def __init__(self, threads: int) -> None:
         self._library: ModuleType = import_onnxruntime()

@@ -35,4 +35,5 @@ def share_environment(onnxruntime: ModuleType, threads: int) -> None:
             raise ConfigError(
                 f"this process already has an ONNX Runtime thread pool of {_threads} threads, and"
                 f" {threads} were asked for: open every engine with the same `threads`"
+                " and `streams`"
             )

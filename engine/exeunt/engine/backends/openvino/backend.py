@@ -22,13 +22,17 @@ HINTS = {"fp32": "f32", "bf16": "bf16"}
 class OpenVinoBackend:
     """Runs each segment as a compiled OpenVINO model on the CPU.
 
-    threads: compute threads of a segment; all segments of the process take theirs from one pool.
+    threads: compute threads of all streams; all segments of the process take theirs from one pool.
     precision: what matrix products are computed in; tensors between segments are float32 in both.
+    streams: callers that run segments at once.
     """
 
     name = "openvino"
+    compiles_shapes = True
 
-    def __init__(self, threads: int, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    def __init__(
+        self, threads: int, precision: Literal["fp32", "bf16"] = "fp32", streams: int = 1
+    ) -> None:
         self._library: ModuleType = import_openvino()
         self._core = shared_core()
         if precision == "bf16" and "BF16" not in capabilities():
@@ -37,8 +41,9 @@ class OpenVinoBackend:
                 f" and OpenVINO finds only {', '.join(sorted(capabilities()))} here: set precision"
                 " to fp32"
             )
-        self._threads = threads
-        self._settings = settings(threads, precision)
+        # Where a stream has one thread its caller's computes: nothing is handed over.
+        self._threads = 1 if threads == streams else threads
+        self._settings = settings(self._threads, precision, streams)
         self._segments: dict[str, LoadedSegment] = {}
 
     def load(self, manifest: Manifest, root: Path, segment: str) -> LoadedSegment:
@@ -79,7 +84,9 @@ class OpenVinoBackend:
             )
 
 
-def settings(threads: int, precision: Literal["fp32", "bf16"]) -> dict[str, object]:
+def settings(
+    threads: int, precision: Literal["fp32", "bf16"], streams: int = 1
+) -> dict[str, object]:
     """Return OpenVINO's properties for a segment.
 
     Every one that could change a result is written down: left alone, OpenVINO picks bfloat16 by
@@ -92,7 +99,7 @@ def settings(threads: int, precision: Literal["fp32", "bf16"]) -> dict[str, obje
         "INFERENCE_NUM_THREADS": threads,
         # Without a stream the caller's thread computes. With one stream of one thread OpenVINO
         # 2026.4 loses the errors of a graph, and leaves the output as it was.
-        "NUM_STREAMS": 0 if threads == 1 else 1,
+        "NUM_STREAMS": 0 if threads == 1 else streams,
         # Pinned, the engines of two processes would sit on the same first cores.
         "ENABLE_CPU_PINNING": False,
         "ENABLE_HYPER_THREADING": True,

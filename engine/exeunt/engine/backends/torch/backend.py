@@ -37,6 +37,7 @@ class TorchBackend:
     """
 
     name = "torch"
+    compiles_shapes = False
 
     def __init__(self, threads: int) -> None:
         require_libraries()
