@@ -14,10 +14,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from exeunt.engine import Engine
 from exeunt.engine.backends import Backend, open_backend
+from exeunt.engine.backends.base import Tensors
 from exeunt.engine.backends.openvino import backend as openvino_backend
 from exeunt.engine.backends.openvino import library
 from exeunt.engine.backends.openvino.segment import OpenVinoSegment
+from exeunt.engine.bundle.reader import Bundle
 from exeunt.engine.errors import BackendUnavailable, BundleError, ConfigError, SegmentError
 from exeunt.export.bundle import ExportReport
 from tests.support.without import run_without
@@ -169,22 +172,21 @@ def test_outputs_share_no_memory_with_inputs_or_constants(tmp_path: Path) -> Non
     assert segment.run({"x": x})["z"].tolist() == [1, 1]
 
 
-def test_prepared_shapes_are_run_with_the_graphs_own_dtypes(
-    exported: ExportReport, backend: Backend
+def test_start_up_runs_every_batch_size(
+    exported: ExportReport, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segment = backend.load(exported.manifest, exported.out, "embed")
-    assert isinstance(segment, OpenVinoSegment)
-    shapes = [
-        {
-            "pixel_values": (rows, 3, 32, 32),
-            "input_ids": (rows, 8),
-            "attention_mask": (rows, 8),
-        }
-        for rows in (1, 2)
-    ]
-    segment.prepare(shapes)
-    with pytest.raises(SegmentError, match="'embed' failed in OpenVINO"):
-        segment.prepare([{**shapes[0], "input_ids": (1, 8, 1)}])
+    """No batch in service is the first of its size: OpenVINO compiles kernels for each."""
+    bound: set[int] = set()
+    bind = OpenVinoSegment.bind
+
+    def noted(segment: OpenVinoSegment, inputs: Tensors, outputs: Tensors) -> Callable[[], None]:
+        bound.add(len(next(iter(inputs.values()))))
+        return bind(segment, inputs, outputs)
+
+    monkeypatch.setattr(OpenVinoSegment, "bind", noted)
+    config = {"max_batch_rows": 5, "threads": 1}
+    with Engine.open(Bundle.open(exported.out), config, backend=backend):
+        assert bound == {1, 2, 3, 4, 5}
 
 
 def test_one_segment_runs_in_several_threads(exported: ExportReport, backend: Backend) -> None:

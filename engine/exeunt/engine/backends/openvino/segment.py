@@ -1,9 +1,8 @@
 """A segment as OpenVINO runs it: zero-copy in and out, an infer request for each binding."""
 
 import ctypes
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -88,20 +87,6 @@ class OpenVinoSegment:
 
         return call
 
-    def prepare(self, shapes: Sequence[Mapping[str, Shape]]) -> None:
-        """Compile the kernels for these input shapes: OpenVINO does so when it first sees one.
-
-        Args:
-            shapes: for each batch to come, the shape of every input by the graph's names. The
-                largest run first, so that the graph's memory grows once.
-
-        Raises:
-            SegmentError: the graph failed.
-        """
-        dtypes = {port.name: np.dtype(port.element_type.to_dtype()) for port in self._inputs}
-        for batch in sorted(shapes, key=_size, reverse=True):
-            self.run({name: np.zeros(shape, dtypes[name]) for name, shape in batch.items()})
-
     def _request(self, inputs: Tensors) -> Any:  # noqa: ANN401 (library without types)
         """Return a new infer request that reads the arrays in place."""
         request = self._compiled.create_infer_request()
@@ -131,10 +116,6 @@ def _ports(found: Sequence[Any], names: Iterable[str]) -> tuple[_Port, ...]:
 def _blank(port: Any) -> Shape:  # noqa: ANN401 (library without types)
     sizes = port.get_partial_shape()
     return tuple(0 if size.is_dynamic else size.get_length() for size in sizes)
-
-
-def _size(shapes: Mapping[str, Shape]) -> int:
-    return sum(prod(shape) for shape in shapes.values())
 
 
 def _writeable(array: Array) -> Array:
