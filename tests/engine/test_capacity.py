@@ -36,14 +36,14 @@ def test_a_slab_beyond_the_memory_is_refused_with_the_rows_that_fit(
         slot = engine.slot_bytes
     assert slot > 0
     monkeypatch.setattr(capacity, "available_bytes", lambda: 10 * slot + 1)
-    with pytest.raises(ConfigError, match=r"16 rows under way.*lower max_resident_rows to 10"):
+    with pytest.raises(ConfigError, match=r"32 rows under way.*lower max_resident_rows to 10"):
         Engine.open(fake_bundle(manifest), config)
     with Engine.open(fake_bundle(manifest), {**config, "max_resident_rows": 10}) as engine:
         assert len(engine.run(random_tensors(manifest, 30))) == 30
 
 
 def test_the_rows_under_way_are_bounded_by_the_queue() -> None:
-    assert EngineConfig(max_batch_rows=8).resident_rows == 32
+    assert EngineConfig(max_batch_rows=8).resident_rows == 64
     assert EngineConfig(max_batch_rows=8, max_queued_rows=20).resident_rows == 20
     assert EngineConfig(max_batch_rows=8, max_resident_rows=9).resident_rows == 9
 

@@ -28,11 +28,14 @@ COUNT = 20
 NEAR = 1e-5  # the reference has scores of its own, which differ in the last digits
 THREADS = EngineConfig().compute_threads
 needs_bf16 = pytest.mark.skipif("BF16" not in capabilities(), reason="this CPU has no bfloat16")
+needs_two_threads = pytest.mark.skipif(THREADS < 2, reason="streams need a thread each")
+# Backend, precision and streams. The tests' process has one pool of ONNX Runtime's, for one stream.
 BACKENDS = [
-    ("onnxruntime", "fp32"),
-    ("openvino", "fp32"),
-    pytest.param(("openvino", "bf16"), marks=needs_bf16),
+    ("onnxruntime", "fp32", 1),
+    pytest.param(("openvino", "fp32", 2), marks=needs_two_threads),
+    pytest.param(("openvino", "bf16", 1), marks=needs_bf16),
 ]
+Backend = tuple[str, Any, int]
 Sample = Mapping[str, Array]
 Key = tuple[int, int]  # a sample and a policy
 
@@ -105,6 +108,10 @@ def serve(
     return list(zip(order, answers, strict=True))
 
 
+def settings_of(backend: Backend) -> dict[str, object]:
+    return dict(zip(("backend", "precision", "streams"), backend, strict=True))
+
+
 def schedule(seed: int, policies: int) -> tuple[list[Key], dict[str, object]]:
     random = np.random.default_rng(seed)
     order = [(place, which) for place in range(COUNT) for which in range(policies)]
@@ -120,11 +127,11 @@ def schedule(seed: int, policies: int) -> tuple[list[Key], dict[str, object]]:
 
 def walks(
     bundle: Bundle,
-    backend: tuple[str, Any],
+    backend: Backend,
     samples: Sequence[Sample],
     policies: Sequence[ExitPolicy],
 ) -> dict[Key, Walk]:
-    opened = open_backend(backend[0], THREADS, backend[1])
+    opened = open_backend(backend[0], THREADS, backend[1], backend[2])
     manifest = bundle.manifest
 
     def model(policy: ExitPolicy) -> SequentialModel:
@@ -162,7 +169,7 @@ def differing(answers: Sequence[tuple[Key, Answer]], alone: Mapping[Key, Walk]) 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_padded_rows_leave_where_they_leave_alone(
-    backend: tuple[str, Any],
+    backend: Backend,
     bundle: Bundle,
     samples: list[dict[str, Array]],
     policies: list[ExitPolicy],
@@ -172,19 +179,19 @@ def test_padded_rows_leave_where_they_leave_alone(
     assert sum(walk.nearest < NEAR for walk in alone.values()) < 0.2 * len(alone)
     for seed in range(2):
         order, config = schedule(seed, len(policies))
-        settings = {"backend": backend[0], "precision": backend[1], "deterministic": True}
-        answers = serve(bundle, {**settings, **config}, samples, policies, order)
+        settings = {**settings_of(backend), "deterministic": True, "layout": "padded", **config}
+        answers = serve(bundle, settings, samples, policies, order)
         assert differing(answers, alone) == []
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_packed_rows_have_the_bits_of_packed_rows_alone(
-    backend: tuple[str, Any],
+    backend: Backend,
     bundle: Bundle,
     samples: list[dict[str, Array]],
     policies: list[ExitPolicy],
 ) -> None:
-    settings = {"backend": backend[0], "precision": backend[1], "layout": "packed"}
+    settings = {**settings_of(backend), "layout": "packed"}
     order, config = schedule(5, len(policies))
     one_by_one = {"max_batch_rows": 1, "max_resident_rows": 1}
     alone = dict(serve(bundle, {**settings, **one_by_one}, samples, policies, sorted(order)))
@@ -230,7 +237,7 @@ def test_a_backend_whose_rows_move_with_the_batch_is_found_out(
     policies: list[ExitPolicy],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    alone = walks(bundle, ("onnxruntime", "fp32"), samples, policies)
+    alone = walks(bundle, ("onnxruntime", "fp32", 1), samples, policies)
     load = OnnxRuntimeBackend.load
 
     def moving(

@@ -142,5 +142,5 @@ def test_streams_that_do_not_fit_are_refused(settings: dict[str, object], what: 
 
 
 def test_more_streams_hold_more_rows_under_way() -> None:
-    assert EngineConfig(max_batch_rows=8).resident_rows == 32
-    assert EngineConfig(max_batch_rows=8, streams=2).resident_rows == 48
+    assert EngineConfig(max_batch_rows=8).resident_rows == 64
+    assert EngineConfig(max_batch_rows=8, streams=2).resident_rows == 80

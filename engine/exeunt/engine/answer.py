@@ -1,9 +1,14 @@
 """What a request is answered with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from exeunt.kernels.confidence import softmax
+
+MAX_UNNAMED = 64  # classes without labels beyond this are a vocabulary: only the index is told
 
 
 @dataclass(frozen=True)
@@ -27,17 +32,16 @@ class Timings:
 class Answer:
     """The answer to one sample.
 
-    label: the most probable label, None where the task has none. index: its place. probabilities:
-    by label (by place where the task has no labels). logits: float32 [C], the answering head's.
+    labels: the task's, in the order of the logits; None where it has none. index: the most probable
+    one's place. logits: float32 [C], the answering head's.
     exit_layer, depth: of the answering lane. criterion: what decided, `never` where no rule was
     set. reason: "criterion" when it fired, "depth" when the row ran to the end. tokens,
     token_exit_layers: of a generation.
     """
 
     task: str
-    label: str | None
+    labels: Sequence[str] | None
     index: int
-    probabilities: dict[str, float]
     logits: NDArray[np.float32]
     exit_layer: int
     depth: int
@@ -50,3 +54,19 @@ class Answer:
     policy_version: int
     tokens: tuple[int, ...] = ()
     token_exit_layers: tuple[int, ...] = field(default=())
+
+    @property
+    def label(self) -> str | None:
+        """The most probable label; None where the task has none."""
+        return self.labels[self.index] if self.labels else None
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """The softmax of the logits by label, or by place; none of a vocabulary without labels.
+
+        Computed for whoever asks, and not by the engine, which answers others meanwhile.
+        """
+        if not self.labels and len(self.logits) > MAX_UNNAMED:
+            return {}
+        names = self.labels or [str(place) for place in range(len(self.logits))]
+        return dict(zip(names, softmax(self.logits[None])[0].tolist(), strict=True))

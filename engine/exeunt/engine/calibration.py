@@ -19,10 +19,6 @@ from exeunt.engine.step.runner import Runners
 SMALL_BATCH = 4
 REPEATS = 3
 BUDGET_S = 1.5  # of one walk at the largest batch; where it would take longer, a smaller one serves
-# What the engine itself spends on a step of any size: scheduling, copying, judging, routing.
-# Without it a small model's batches would look worthwhile that cost more around their segment than
-# in it.
-OWN_STEP_S = 4e-4
 
 Measured = dict[tuple[int, int], list[tuple[int, float]]]  # by lane and stage: (rows, seconds)
 
@@ -151,6 +147,6 @@ class Calibration:
                 seconds.append(time.perf_counter() - started_s)
             runner.keep(batch)
             rows = len(units) * lane.unit_rows
-            self._measured[lane.index, place].append((rows, min(seconds) + OWN_STEP_S))
+            self._measured[lane.index, place].append((rows, min(seconds)))
         if lane.final_head is not None:
             runner.head(lane.final_head, batch)

@@ -13,7 +13,7 @@ from exeunt.engine.inputs.limits import InputLimits
 from exeunt.engine.validation import first_problem
 
 # Rows wait at every layer for a batch that is worth its cost: a single batch's would starve it.
-RESIDENT_BATCHES = 4
+RESIDENT_BATCHES = 8
 STREAM_BATCHES = 2  # for each further stream
 
 Precision = Literal["fp32", "bf16"]
@@ -37,7 +37,7 @@ class EngineConfig(Frozen):
     all rows under way would need. latency_target_s: every request's deadline, counted from its
     submission; rows that can still meet it, but not later, go first. max_queued_rows: rows admitted
     at once; further requests are refused. max_resident_rows: of those, the rows that have entered
-    their lanes; their states fill the slab. 0 takes four batches, and two for each further stream.
+    their lanes; their states fill the slab. 0 takes eight batches, and two for each further stream.
     warm_up: run every segment before
     the engine is ready, and measure what it costs. sizes: for bundles that take raw tensors, the
     values of each symbolic size to warm up with, ascending. exit_policy: criteria and thresholds;

@@ -30,6 +30,7 @@ from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.lanes.slabs import Slabs
 from exeunt.engine.layouts import choose_layouts
+from exeunt.engine.own_time import own_step_s
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
 from exeunt.engine.scheduling import Costs
@@ -358,7 +359,16 @@ class Engine:
         if self._backend.compiles_shapes:
             for tensors in self._blank:
                 calibration.warm_sizes(streams[0], tensors)
-        return calibration.measure(streams, self._blank[-1])
+        costs = calibration.measure(streams, self._blank[-1])
+        own_s = own_step_s(
+            self._plan,
+            self._slabs,
+            streams[0],
+            self._policy,
+            self._blank[-1],
+            self.config.max_batch_rows,
+        )
+        return costs.beside(own_s)
 
     def _self_check(self) -> None:
         """Run every segment once; a bundle whose sizes are not known has no sample to run."""

@@ -67,6 +67,14 @@ class Costs:
         later = [self.remaining_s(other, 0, rows) for other in self.followers.get(lane, ())]
         return own + max(later, default=0.0)
 
+    def beside(self, own_s: float) -> "Costs":
+        """Return the costs with so many seconds more for every batch."""
+        stages = {
+            stage: SegmentCost(cost.alpha_s + own_s, cost.beta_s)
+            for stage, cost in self.stages.items()
+        }
+        return Costs(stages, self.followers)
+
     def longest_s(self, rows: int) -> float:
         """Return the seconds of the slowest stage at a batch of `rows`."""
         return max((cost.batch_s(rows) for cost in self.stages.values()), default=0.0)

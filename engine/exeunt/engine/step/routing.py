@@ -8,9 +8,6 @@ from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.lanes.slabs import Slabs
 from exeunt.engine.lanes.unit import Unit, enter_lane
 from exeunt.engine.stats import EngineStats
-from exeunt.kernels.confidence import softmax
-
-MAX_UNNAMED = 64  # classes without labels beyond this are a vocabulary: only the index is told
 
 
 class Router:
@@ -92,20 +89,11 @@ def _loop_ends(unit: Unit, found: LaneExit) -> bool:
 def _answer(request: Request, unit: Unit, stats: EngineStats, now_s: float) -> None:
     deciding = unit.exits[-1]
     assert deciding.logits is not None, "an answering lane has heads"
-    probabilities = softmax(deciding.logits[None])[0]
-    labels = request.task.spec.labels
-    index = int(deciding.logits.argmax())
     queue_s, total_s = _queue_s(request, now_s), now_s - request.submitted_s
     answer = Answer(
         task=request.task.spec.name,
-        label=labels[index] if labels else None,
-        index=index,
-        probabilities={
-            (labels[place] if labels else str(place)): float(value)
-            for place, value in enumerate(probabilities)
-        }
-        if labels or len(probabilities) <= MAX_UNNAMED
-        else {},
+        labels=request.task.spec.labels,
+        index=int(deciding.logits.argmax()),
         logits=deciding.logits,
         exit_layer=max(found.layer for found in unit.exits),
         depth=unit.lane.depth,
