@@ -53,7 +53,9 @@ def bench_exactness(
     )
     checker = TensorChecker(bundle.manifest)
     own = [checker.sample(sample) for sample in samples]  # each in its own bucket
-    backend = open_backend(settings.backend, settings.compute_threads, settings.precision)
+    backend = open_backend(
+        settings.backend, settings.compute_threads, settings.precision, settings.streams
+    )
     try:
         policy, alone, across = _alone(bundle, backend, settings, own, tell)
     finally:
@@ -77,7 +79,9 @@ def bench_exactness(
 
 def _open_bundle(settings: ExactnessSettings, cache_dir: Path | None, tell: Progress) -> Bundle:
     tell("preparing the bundle")
-    writer = open_backend("onnxruntime", settings.compute_threads)
+    # A process has one pool of ONNX Runtime's, which must be the one that is to serve.
+    streams = settings.streams if settings.backend == "onnxruntime" else 1
+    writer = open_backend("onnxruntime", settings.compute_threads, streams=streams)
     try:
         return Bundle.open(
             uniter_base_bundle(settings.workload, cache_dir=cache_dir, backend=writer)

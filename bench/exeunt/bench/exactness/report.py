@@ -71,7 +71,8 @@ def summarise(
         command=command_line(),
         measured=(
             f"exactness: {settings.backend} {settings.precision}, {settings.layout},"
-            f" {settings.samples} samples under {settings.schedules} random schedules"
+            f" {settings.streams} streams, {settings.samples} samples under"
+            f" {settings.schedules} random schedules"
         ),
         workload=settings.model_dump(mode="json"),
         machine=this_machine(settings.compute_threads),

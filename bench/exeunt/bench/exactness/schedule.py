@@ -83,6 +83,7 @@ def limited(
             "precision": settings.precision,
             "layout": settings.layout,
             "threads": settings.threads,
+            "streams": settings.streams,
             "deterministic": deterministic,
             "max_queued_rows": max(settings.samples, *BATCH_ROWS),
             "warm_up": False,  # it measures what batches cost, and these are drawn

@@ -23,7 +23,7 @@ class ExactnessSettings(Frozen):
     `on-score` lie on the score of a sample that must stay, so that the last bit decides. lengths:
     of the samples. samples: served under every schedule. schedules: random ones. tolerance: how far
     logits, and scores from a threshold, may be off between buckets or layouts. seed: of samples and
-    schedules.
+    schedules. threads, streams: as the engine's, the reference's as well.
     """
 
     workload: UniterConfig = UniterConfig(hidden=192)
@@ -34,6 +34,7 @@ class ExactnessSettings(Frozen):
     precision: Precision = "fp32"
     layout: Layout = "padded"
     threads: int = Field(default=0, ge=0, le=1024)
+    streams: int = Field(default=1, ge=1, le=1024)
     samples: int = Field(default=256, ge=2, le=100_000)
     schedules: int = Field(default=6, ge=1, le=1000)
     tolerance: float = Field(default=1e-5, gt=0, le=1)

@@ -32,6 +32,7 @@ def command(
         typer.Option(help="For logits, and around thresholds, between buckets and layouts."),
     ] = 1e-5,
     threads: Annotated[int, typer.Option(help="Compute threads; 0: one a core.")] = 0,
+    streams: Annotated[int, typer.Option(help="Batches that run at once.")] = 1,
     seed: Annotated[int, typer.Option(help="Of samples and schedules.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Write report.json and report.html here.")
@@ -73,6 +74,7 @@ def command(
             "precision": precision,
             "layout": layout,
             "threads": threads,
+            "streams": streams,
             "samples": samples,
             "schedules": schedules,
             "tolerance": tolerance,
