@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exeunt.bench.load import Outcome, Reading, Reply, Run, measure
 from exeunt.bench.load.bench import bench_load, runs_of
-from exeunt.bench.load.opening import Opened
+from exeunt.bench.load.opening import Opened, open_targets
 from exeunt.bench.load.outcome import Done
 from exeunt.bench.load.pictures import rate_charts
 from exeunt.bench.load.settings import LoadSettings, load_settings
@@ -160,3 +161,17 @@ def test_a_sweep_of_what_answers_nothing_is_refused() -> None:
     target = AtOnce(1, LABELS, error="queue_full")
     with pytest.raises(ConfigError, match=r"never answered nothing at saturation \(queue_full\)"):
         bench_load(settings, _opened(settings, never=target))
+
+
+def test_the_synthetic_model_leaves_where_it_was_drawn_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = load_settings(
+        exits="rho:.5", hidden=64, samples=24, in_flight=12, seconds=0.5, warm_up=0.0, repeats=1
+    )
+    with open_targets(settings) as opened:
+        report = bench_load(settings, opened)
+    assert report.figures["default.rho"].median == pytest.approx(0.5, abs=0.06)
+    assert report.figures["never.rho"].median == 1.0
+    assert not any("agreement" in name for name in report.figures)

@@ -5,9 +5,9 @@ import pytest
 
 from exeunt.bench.load import Outcome, Reading, Run, agreement, measure
 from exeunt.bench.load.measure import Measurement
+from exeunt.bench.load.settings import SHARES
 from exeunt.bench.load.sweep import (
     KNEE_FACTOR,
-    SHARES,
     knee,
     low_load_limit_ms,
     plan_points,
@@ -201,3 +201,16 @@ def test_a_sweep_measures_shares_of_each_policys_own_saturation() -> None:
         ("never", 350.0),
     ]
     assert len(plan_points({"never": 500.0})) == len(SHARES)
+
+
+def test_full_depth_is_measured_at_the_common_rate_even_where_no_share_names_it() -> None:
+    points = plan_points({"default": 1000.0, "never": 500.0}, (0.5, 0.9))
+    assert [(p.policy, p.rate) for p in points] == [
+        ("default", 500.0),
+        ("never", 250.0),
+        ("default", 350.0),
+        ("never", 350.0),
+        ("default", 900.0),
+        ("never", 450.0),
+    ]
+    assert {p.policy for p in points if p.is_common} == {"default", "never"}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from exeunt.bench.load.drawn_target import DrawnTarget
 from exeunt.bench.report import Report
 from exeunt.bench.simulate import (
     CostFile,
@@ -21,7 +22,6 @@ from exeunt.bench.simulate import (
 )
 from exeunt.bench.simulate.bench import bench_comparison, measure_costs
 from exeunt.bench.simulate.calibrate import calibrate
-from exeunt.bench.simulate.drawn import DrawnTarget
 from exeunt.bench.simulate.simulator import simulated_scheduler
 from exeunt.bench.workloads import drawn_policies
 from exeunt.engine import Engine, EngineConfig

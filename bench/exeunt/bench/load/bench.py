@@ -22,7 +22,6 @@ from exeunt.bench.load.settings import SWEEP, LoadSettings, Policy
 from exeunt.bench.load.sweep import (
     COMMON_SHARE,
     KNEE_WITHIN,
-    SHARES,
     Point,
     knee,
     low_load_limit_ms,
@@ -39,7 +38,9 @@ def runs_of(settings: LoadSettings) -> int:
     sides = len(settings.policies)
     points = sides
     if settings.rate == SWEEP:
-        points = sides + sides * len(SHARES) + (sides > 1)
+        points = sides + sides * len(settings.shares)
+        if sides > 1:
+            points += 1 if COMMON_SHARE in settings.shares else 2
     return points * settings.repeats
 
 
@@ -101,7 +102,7 @@ def _one_load(
     else:
         measured = runner.saturate()
     sides = {point.policy: repeats for point, repeats in measured.items()}
-    _add_sides(figures, sides)
+    _add_sides(settings, figures, sides)
     if len(sides) > 1:
         if not settings.is_open:
             figures.add_speed_up(sides["default"], sides["never"])
@@ -126,12 +127,13 @@ def _sweep(
         figures.add(f"{policy}.rho", [m.rho for m in repeats], "", "lower", "no answer")
         accuracy = [m.accuracy for m in repeats]
         figures.add(f"{policy}.accuracy", accuracy, "share", "higher", "no label is known")
-    swept = runner.replay(plan_points(saturation))
+    swept = runner.replay(plan_points(saturation, settings.shares))
     limit_ms = settings.slo_ms or low_load_limit_ms(swept[_lowest(settings, swept)])
     details["knee"] = {"limit_ms": limit_ms, "share_within": KNEE_WITHIN}
     knees = _add_knees(figures, settings, swept, limit_ms)
     if len(sides) > 1:
-        figures.add_agreement(sides["default"], sides["never"])
+        if settings.exits is None:
+            figures.add_agreement(sides["default"], sides["never"])
         figures.add_speed_up(sides["default"], sides["never"])
         _add_common(figures, swept)
     charts = rate_charts(swept, knees, limit_ms, settings.slo_ms)
@@ -140,7 +142,7 @@ def _sweep(
 
 def _lowest(settings: LoadSettings, swept: Measured) -> Point:
     baseline = settings.policies[-1]
-    return next(p for p in swept if p.policy == baseline and p.share == min(SHARES))
+    return next(p for p in swept if p.policy == baseline and p.share == settings.shares[0])
 
 
 def _nothing_answered(policy: Policy, repeats: list[Measurement]) -> Exception:
@@ -153,10 +155,12 @@ def _nothing_answered(policy: Policy, repeats: list[Measurement]) -> Exception:
     )
 
 
-def _add_sides(figures: Figures, sides: Mapping[Policy, list[Measurement]]) -> None:
+def _add_sides(
+    settings: LoadSettings, figures: Figures, sides: Mapping[Policy, list[Measurement]]
+) -> None:
     for policy, repeats in sides.items():
         figures.add_side(policy, repeats)
-    if len(sides) > 1:
+    if len(sides) > 1 and settings.exits is None:  # drawn exits say nothing of answers
         figures.add_agreement(sides["default"], sides["never"])
 
 
@@ -210,7 +214,8 @@ def _describe(settings: LoadSettings, opened: Opened) -> str:
     else:
         load = f"open loop, {settings.rate:g} requests/s, {settings.arrivals} arrivals"
     over = "in process" if settings.over == "engine" else "over HTTP"
-    return f"{opened.model} on {settings.data}: {load}, {over}"
+    data = settings.data if settings.exits is None else f"drawn exits ({settings.exits})"
+    return f"{opened.model} on {data}: {load}, {over}"
 
 
 def _workload(settings: LoadSettings, opened: Opened, runner: Runner) -> dict[str, JsonValue]:

@@ -21,6 +21,7 @@ from exeunt.bench.load.outcome import Reply, Target
 from exeunt.bench.load.server_process import ServerProcess
 from exeunt.bench.load.settings import LoadSettings, Policy
 from exeunt.bench.load.sigterm import exit_on_sigterm
+from exeunt.bench.load.synthetic import open_synthetic
 from exeunt.engine import Engine
 from exeunt.engine.errors import ConfigError
 from exeunt.engine.exit_policy import never
@@ -55,6 +56,10 @@ def open_targets(settings: LoadSettings) -> Iterator[Opened]:
     Raises:
         ConfigError: the data, the bundle or the server cannot be used that way.
     """
+    if settings.exits is not None:
+        with _synthetic(settings) as opened:
+            yield opened
+        return
     samples = choose_samples(load_data(settings.data), settings)
     opening = _engine if settings.over == "engine" else _http
     with opening(settings, samples) as opened:
@@ -67,15 +72,25 @@ def choose_samples(every: Sequence[LabelledSample], settings: LoadSettings) -> l
 
 
 @contextmanager
+def _synthetic(settings: LoadSettings) -> Iterator[Opened]:
+    server = _server_settings(settings)
+    with open_synthetic(settings, server.engine_config()) as (engine, targets, said):
+        _check_places(settings, engine)
+        yield Opened(
+            targets=targets,
+            labels=[None] * settings.samples,
+            model=engine.manifest.name,
+            threads=engine.config.compute_threads,
+            setting=_setting(server) | said,
+            memory_bytes=_peak_memory_bytes,
+        )
+
+
+@contextmanager
 def _engine(settings: LoadSettings, samples: list[LabelledSample]) -> Iterator[Opened]:
     server = _server_settings(settings)
     with Engine.open(server.bundle, server.engine_config()) as engine:
-        places = engine.config.max_queued_rows // engine.rows_per_sample
-        if not settings.is_open and settings.in_flight > places:
-            raise ConfigError(
-                f"--in-flight is {settings.in_flight}, but the engine holds {places} requests:"
-                " lower it, or set EXEUNT__ENGINE__MAX_QUEUED_ROWS"
-            )
+        _check_places(settings, engine)
         inputs = [engine.prepare(_fields(sample)) for sample in samples]
         policies = {"default": engine.policy, "never": never()}
         yield Opened(
@@ -87,9 +102,22 @@ def _engine(settings: LoadSettings, samples: list[LabelledSample]) -> Iterator[O
             model=engine.manifest.name,
             threads=engine.config.compute_threads,
             setting=_setting(server),
-            # Linux counts in KiB; the generator and the samples live in this process too.
-            memory_bytes=lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            memory_bytes=_peak_memory_bytes,
         )
+
+
+def _check_places(settings: LoadSettings, engine: Engine) -> None:
+    places = engine.config.max_queued_rows // engine.rows_per_sample
+    if not settings.is_open and settings.in_flight > places:
+        raise ConfigError(
+            f"--in-flight is {settings.in_flight}, but the engine holds {places} requests:"
+            " lower it, or set EXEUNT__ENGINE__MAX_QUEUED_ROWS"
+        )
+
+
+def _peak_memory_bytes() -> int:
+    # Linux counts in KiB; the generator and the samples live in this process too.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextmanager

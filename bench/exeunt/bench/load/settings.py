@@ -1,5 +1,6 @@
 """What `exeunt bench load` is asked to do, validated once."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
@@ -21,6 +22,7 @@ SWEEP = "sweep"
 TRACE = "trace:"
 ARRIVALS = ("poisson", "gamma", "constant", f"{TRACE}FILE")
 DEFAULT_SECONDS = 10.0
+SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 Loop = Literal["closed", "open"]
 Policy = Literal["default", "never"]
@@ -29,9 +31,11 @@ Policy = Literal["default", "never"]
 class LoadSettings(Frozen):
     """A run's settings; the field's names are those of the options.
 
-    bundle: a directory; the embedded one when None. data: see `load_data`. samples: how many of
-    them, drawn from the seed. loop: None takes open where a rate or a trace is given. in_flight: of
-    the closed loop. rate: requests/s, or `sweep`. arrivals: see ARRIVALS. burstiness: of `gamma`.
+    bundle: a directory; the embedded one when None. data: see `load_data`. exits: serve the
+    synthetic model `uniter-base` in place of a bundle, its requests leaving as this distribution
+    says. hidden: that model's width. samples: how many of them, drawn from the seed. loop: None
+    takes open where a rate or a trace is given. in_flight: of the closed loop. rate: requests/s, or
+    `sweep`. shares: of saturation, of a sweep. arrivals: see ARRIVALS. burstiness: of `gamma`.
     speed: of a trace. over: the engine in this process, or HTTP. url: of a running server. slo_ms:
     the latency that goodput and the knee are held to. seconds: the measured window of each run.
     warm_up: seconds before it. policy: the exit policy in force, full depth, or both in turns.
@@ -40,10 +44,13 @@ class LoadSettings(Frozen):
 
     bundle: Path | None = None
     data: str = "demo"
+    exits: str | None = None
+    hidden: int = Field(default=768, ge=64, le=8192, multiple_of=64)
     samples: int = Field(default=1000, ge=1)
     loop: Loop | None = None
     in_flight: int = Field(default=64, ge=1, le=100_000)
     rate: float | Literal["sweep"] | None = None
+    shares: tuple[float, ...] = SHARES
     arrivals: str = "poisson"
     burstiness: float | None = Field(default=None, gt=0)
     speed: float | None = Field(default=None, gt=0)
@@ -82,7 +89,14 @@ class LoadSettings(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for wrong in (self._wrong_arrivals(), self._wrong_loop(), self._wrong_url()):
+        checks = (
+            self._wrong_arrivals,
+            self._wrong_loop,
+            self._wrong_shares,
+            self._wrong_url,
+            self._wrong_model,
+        )
+        for wrong in (check() for check in checks):
             if wrong:
                 raise ValueError(wrong)
         return self
@@ -109,6 +123,24 @@ class LoadSettings(Frozen):
             return "a closed loop has no arrivals: leave --arrivals out, or use --loop open"
         if self.is_open and self.rate != SWEEP and "in_flight" in self.model_fields_set:
             return "an open loop does not limit what is in flight: leave --in-flight out"
+        return None
+
+    def _wrong_model(self) -> str | None:
+        given = self.model_fields_set
+        if self.exits is None:
+            return "--hidden belongs to --exits" if "hidden" in given else None
+        if self.over != "engine":
+            return "--exits draws exits in this process: leave --over out"
+        if wrong := given & {"bundle", "data"}:
+            return f"--exits serves the synthetic model: leave {' and '.join(sorted(wrong))} out"
+        return None
+
+    def _wrong_shares(self) -> str | None:
+        if "shares" in self.model_fields_set and self.rate != SWEEP:
+            return f"--shares belongs to --rate {SWEEP}"
+        ascending = all(one < other for one, other in pairwise(self.shares))
+        if not self.shares or not ascending or not 0 < self.shares[0] <= self.shares[-1] <= 2:
+            return "--shares expects numbers over 0, ascending, up to 2"
         return None
 
     def _wrong_url(self) -> str | None:

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from exeunt.bench.load.measure import Measurement
-from exeunt.bench.load.settings import Policy
+from exeunt.bench.load.settings import SHARES, Policy
 
-SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 # Both policies are also measured at this share of full depth's saturation throughput: the same
 # clients, with and without exits.
 COMMON_SHARE = 0.7
@@ -36,20 +35,26 @@ class Point:
         return self.share == COMMON_SHARE and self.of == "never"
 
 
-def plan_points(saturation: Mapping[Policy, float]) -> list[Point]:
+def plan_points(
+    saturation: Mapping[Policy, float], shares: Sequence[float] = SHARES
+) -> list[Point]:
     """Return the points of a sweep, from low shares to high ones.
 
     Args:
         saturation: requests/s in a closed loop, by policy.
+        shares: of it, ascending.
     """
     points = [
         Point(policy, share * rate, share, policy)
-        for share in SHARES
+        for share in shares
         for policy, rate in saturation.items()
     ]
     if len(saturation) > 1:
-        common = Point("default", COMMON_SHARE * saturation["never"], COMMON_SHARE, "never")
-        points.insert(SHARES.index(COMMON_SHARE) * len(saturation), common)
+        rate, below = COMMON_SHARE * saturation["never"], sum(s < COMMON_SHARE for s in shares)
+        common = [Point("default", rate, COMMON_SHARE, "never")]
+        if COMMON_SHARE not in shares:
+            common.append(Point("never", rate, COMMON_SHARE, "never"))
+        points[below * len(saturation) : below * len(saturation)] = common
     return points
 
 

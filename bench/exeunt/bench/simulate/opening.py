@@ -5,10 +5,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from exeunt.bench.load import EngineTarget, Target
+from exeunt.bench.load.drawn_target import DrawnTarget
 from exeunt.bench.load.engine_target import Tensors
 from exeunt.bench.simulate.calibrate import Progress, calibrate
 from exeunt.bench.simulate.costs import CostFile
-from exeunt.bench.simulate.drawn import DrawnTarget
 from exeunt.bench.simulate.settings import SAMPLES, Measurable
 from exeunt.bench.workloads import draw_exits, draw_samples, uniter_base_bundle, uniter_config
 from exeunt.bench.workloads.lane import single_lane

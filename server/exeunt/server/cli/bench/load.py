@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 def command(
     bundle: options.Bundle = None,
     data: options.Data = None,
+    exits: options.Exits = None,
+    hidden: options.Hidden = None,
     samples: options.Samples = None,
     loop: options.Loop = None,
     in_flight: options.InFlight = None,
     rate: options.Rate = None,
+    shares: options.Shares = None,
     arrivals: options.Arrivals = None,
     burstiness: options.Burstiness = None,
     speed: options.Speed = None,
@@ -56,6 +59,8 @@ def command(
 
     exeunt bench load --rate sweep --arrivals gamma --burstiness 0.5 --out runs/sweep
 
+    exeunt bench load --exits rho:.5 --rate sweep --shares .5,.7,.9 --seconds 30
+
     exeunt bench load --arrivals trace:requests.csv --over http --url http://127.0.0.1:8000
     """
     from rich.console import Console
@@ -66,10 +71,13 @@ def command(
     given = {
         "bundle": bundle,
         "data": data,
+        "exits": exits,
+        "hidden": hidden,
         "samples": samples,
         "loop": loop,
         "in_flight": in_flight,
         "rate": rate,
+        "shares": shares.split(",") if shares else None,
         "arrivals": arrivals,
         "burstiness": burstiness,
         "speed": speed,

@@ -10,6 +10,14 @@ Data = Annotated[
     str | None,
     Option(help="demo, demo-calibration, or a JSONL file of image, text, label. (demo)"),
 ]
+Exits = Annotated[
+    str | None,
+    Option(
+        help="Serve the synthetic model uniter-base with exits drawn as uniform, bimodal, last,"
+        " rho:X or recorded:FILE say, in place of a bundle."
+    ),
+]
+Hidden = Annotated[int | None, Option(help="With --exits: the model's width. (768)")]
 Samples = Annotated[
     int | None, Option(help="How many of the data's samples to send, in turns. (1000)")
 ]
@@ -23,6 +31,10 @@ Loop = Annotated[
 InFlight = Annotated[int | None, Option(help="Requests under way in a closed loop. (64)")]
 Rate = Annotated[
     str | None, Option(help="Requests/s, or `sweep`: shares of saturation, up to the knee.")
+]
+Shares = Annotated[
+    str | None,
+    Option(help="Of saturation, in a sweep, separated by commas. (.3,.5,.7,.8,.9,.95,1)"),
 ]
 Arrivals = Annotated[str | None, Option(help="poisson, gamma, constant or trace:FILE. (poisson)")]
 Burstiness = Annotated[

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from exeunt.bench.load import EngineTarget, Reading
-from exeunt.bench.load.engine_target import Tensors
-from exeunt.bench.load.outcome import Done
+from exeunt.bench.load.engine_target import EngineTarget, Tensors
+from exeunt.bench.load.outcome import Done, Reading
 from exeunt.bench.workloads import drawn_policies
 from exeunt.engine import Engine
 
