@@ -104,7 +104,7 @@ def test_patches_must_fill_a_square(cache: Path) -> None:
 
 
 def test_the_search_keeps_the_best_of_each_setting() -> None:
-    search = Search(Tuning(16, 0.01, 8), (4, 8), (0.01, 0.05), (8, 32))
+    search = Search(Tuning(16, 0.01, 8), (4, 8), (0.01, 0.05), (1, 2), (8, 32))
     assert search.best == Tuning(16, 0.01, 32)
     rates = {Tuning(4, 0.01, 32): 5.0, Tuning(8, 0.01, 32): 7.0, Tuning(8, 0.05, 32): 6.0}
     tried = []
@@ -113,8 +113,13 @@ def test_the_search_keeps_the_best_of_each_setting() -> None:
         search.tell(tuning, rates.get(tuning, 9.0))
     assert tried == [*rates, Tuning(8, 0.01, 8)]
     assert search.best == Tuning(8, 0.01, 8)
-    without = Search(Tuning(16, None, 8), (), (0.01,), (8,))
+    without = Search(Tuning(16, None, 8), (), (0.01,), (1, 2), (8,))
     assert list(without.trials()) == [Tuning(16, None, 8)]
+    ours = Search(Tuning(16, None, 8, 1), (), (), (1, 2), (8,))
+    for tuning in ours.trials():
+        ours.tell(tuning, float(tuning.streams or 0))
+    assert ours.best == Tuning(16, None, 8, 2)
+    assert ours.best.served != Tuning(16, None, 8, 1).served
     assert without.is_needless
     assert not search.is_needless
 

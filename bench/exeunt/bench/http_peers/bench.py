@@ -126,23 +126,29 @@ class _Field:
         return search
 
     def _first(self, contender: Contender) -> Tuning:
-        """Return what a contender is tried with first; ours with the batches of our best one."""
+        """Return what a contender is tried with first; ours with what our best one has."""
         settings = self._settings
         waits = contender.framework in ("litserve", "ray")
         ours = self.seen.get(BEST) if contender.framework is None else None
+        streams = ours.tuning.streams if ours else settings.streams
         return Tuning(
             ours.tuning.batch_rows if ours else settings.batch_rows,
             settings.batch_timeout_s if waits else None,
             settings.in_flight[-1],
+            streams if contender.framework is None else None,
         )
 
-    def _axes(self, contender: Contender) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Return the batch sizes and the time-outs to try."""
+    def _axes(
+        self, contender: Contender
+    ) -> tuple[tuple[int, ...], tuple[float, ...], tuple[int, ...]]:
+        """Return the batch sizes, the time-outs and the streams to try."""
         if not self._settings.search:
-            return (), ()
-        if contender.framework is None:
-            return (OUR_BATCH_SIZES if contender.name == BEST else ()), ()
-        return BATCH_SIZES, TIMEOUTS_S
+            return (), (), ()
+        if contender.framework is not None:
+            return BATCH_SIZES, TIMEOUTS_S, ()
+        if contender.name != BEST:
+            return (), (), ()
+        return OUR_BATCH_SIZES, (), tuple(sorted({1, self._settings.compute_threads}))
 
     def _serve(self, contender: Contender, tuning: Tuning) -> Running:
         """Return the contender's server, ready; started anew where its own settings differ."""

@@ -98,6 +98,7 @@ def _start_ours(contender: Contender, files: Files, tuning: Tuning, threads: int
         "THREADS": str(threads),
         "MAX_BATCH_ROWS": str(tuning.batch_rows),
         "MAX_QUEUED_ROWS": str(QUEUED_ROWS),
+        "STREAMS": str(tuning.streams or 1),
     }
     settings = {f"EXEUNT__ENGINE__{key}": value for key, value in engine.items()}
     if not contender.buckets:

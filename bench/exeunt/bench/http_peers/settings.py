@@ -24,8 +24,8 @@ class HttpSettings(Frozen):
     hidden, layers: of the model. requests: different ones; they are sent in turns. peers: beside
     our server. in_flight: numbers of requests under way to try; each server is measured at its
     best. search: try batch sizes and time-outs of our best configuration and of the peers as well,
-    else `batch_rows` and `batch_timeout_s` hold for all. seconds, warm_up_s: of each counted run;
-    trial_s: of a run in the search. threads: of every model; 0 takes one for each core.
+    else `batch_rows` and `batch_timeout_s` hold for all, and `streams` for ours. seconds,
+    warm_up_s: of each counted run; trial_s: of a run in the search. threads: of every model; 0 takes one for each core.
     """
 
     exits: str = "rho:.5"
@@ -39,6 +39,7 @@ class HttpSettings(Frozen):
     search: bool = True
     batch_rows: int = Field(default=16, ge=2, le=1024)
     batch_timeout_s: float = Field(default=0.01, gt=0, le=10)
+    streams: int = Field(default=1, ge=1, le=1024)
     repeats: int = Field(default=3, ge=1, le=1000)
     seconds: float = Field(default=15.0, gt=0, le=3600)
     warm_up_s: float = Field(default=3.0, ge=0, le=600)

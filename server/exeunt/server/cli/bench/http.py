@@ -30,6 +30,9 @@ def command(
         bool, typer.Option(help="Search batch sizes and time-outs, ours and the peers'.")
     ] = True,
     batch_rows: Annotated[int, typer.Option(help="Rows of a batch, without a search.")] = 16,
+    streams: Annotated[
+        int, typer.Option(help="Batches that our server runs at once, without a search.")
+    ] = 1,
     requests: Annotated[int, typer.Option(help="Different ones, which are sent in turns.")] = 256,
     repeats: Annotated[int, typer.Option(help="Counted runs of every server, in turns.")] = 3,
     seconds: Annotated[float, typer.Option(help="The measured window of each run.")] = 15.0,
@@ -72,6 +75,7 @@ def command(
             "in_flight": _numbers(in_flight),
             "search": search,
             "batch_rows": batch_rows,
+            "streams": streams,
             "requests": requests,
             "repeats": repeats,
             "seconds": seconds,
