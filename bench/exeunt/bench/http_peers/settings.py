@@ -25,7 +25,8 @@ class HttpSettings(Frozen):
     our server. in_flight: numbers of requests under way to try; each server is measured at its
     best. search: try batch sizes and time-outs of our best configuration and of the peers as well,
     else `batch_rows` and `batch_timeout_s` hold for all, and `streams` for ours. seconds,
-    warm_up_s: of each counted run; trial_s: of a run in the search. threads: of every model; 0 takes one for each core.
+    warm_up_s: of each counted run; trial_s: of a run in the search. threads: of every model; 0
+    takes one for each core.
     """
 
     exits: str = "rho:.5"
