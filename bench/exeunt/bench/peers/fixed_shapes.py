@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from exeunt.bench.peers.cores import Cores
 from exeunt.bench.peers.onnx_session import OnnxGraph
+from exeunt.bench.peers.openvino_graph import openvino_graph
 from exeunt.bench.workloads.lane import BATCH
 from exeunt.engine.backends.base import LoadedSegment
 from exeunt.engine.bundle.manifest import Manifest
@@ -23,7 +25,7 @@ def fixed_graphs(
     sizes: Mapping[str, int],
     *,
     backend: str,
-    threads: int,
+    cores: Cores,
     precision: Precision = "fp32",
 ) -> dict[str, LoadedSegment]:
     """Return the graph compiled for one shape, by the optimisers' setting.
@@ -33,7 +35,7 @@ def fixed_graphs(
         file: the whole graph; see `whole_graph`.
         sizes: of every symbolic axis, `batch` included.
         backend: `onnxruntime` or `openvino`; no other compiles for a shape.
-        threads: compute threads, those of the engine.
+        cores: how many callers, and their compute threads.
         precision: of OpenVINO.
 
     Raises:
@@ -41,6 +43,7 @@ def fixed_graphs(
         BackendUnavailable: the backend's library is not installed.
     """
     if backend == "onnxruntime":
+        threads = cores.pool_threads
         return {
             f"fixed shapes, without {SKIP_LAYER_NORM}": OnnxGraph(
                 file, threads, [SKIP_LAYER_NORM], sizes
@@ -48,24 +51,9 @@ def fixed_graphs(
             f"fixed shapes, with {SKIP_LAYER_NORM}": OnnxGraph(file, threads, [], sizes),
         }
     if backend == "openvino":
-        return {"fixed shapes": _openvino(manifest, file, sizes, threads, precision)}
-    return {}
-
-
-def _openvino(
-    manifest: Manifest, file: Path, sizes: Mapping[str, int], threads: int, precision: Precision
-) -> LoadedSegment:
-    from exeunt.engine.backends.openvino.backend import settings
-    from exeunt.engine.backends.openvino.library import DEVICE, import_openvino, shared_core
-    from exeunt.engine.backends.openvino.segment import OpenVinoSegment
-
-    core = shared_core()
-    model = core.read_model(str(file))
-    model.reshape(
-        {
+        shapes = {
             name: [sizes[dim] if isinstance(dim, str) else dim for dim in (BATCH, *spec.shape)]
             for name, spec in manifest.tensors.items()
         }
-    )
-    compiled = core.compile_model(model, DEVICE, settings(threads, precision))
-    return OpenVinoSegment("whole", import_openvino(), compiled, manifest.tensors, ["logits"])
+        return {"fixed shapes": openvino_graph(manifest, file, cores, precision, shapes)}
+    return {}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exeunt.bench.peers.base import Exits, PeerRun, check_batch_rows
 from exeunt.bench.peers.collate import Collator
@@ -49,6 +50,7 @@ class StaticBatches:
         self.settings: dict[str, str | int] = {
             "backend": backend,
             "batch_rows": batch_rows,
+            "callers": 1,
             "optimizers": optimizers,
         }
         self._samples: Sequence[Sample] = ()
@@ -70,23 +72,32 @@ class StaticBatches:
 
     def run(self) -> PeerRun:
         """Serve all samples once, every one to full depth; see `Peer.run`."""
-        assert self._collate is not None, "prepare comes before run"
         count = len(self._samples)
         logits = np.zeros((count, self._classes), dtype=np.float32)
         started_s = time.perf_counter()
         for first in range(0, count, self._batch_rows):
-            batch = self._collate(self._samples[first : first + self._batch_rows])
-            rows = min(self._batch_rows, count - first)
-            key = tuple(array.shape for array in batch.values())
-            call = self._calls.get(key)
-            if call is None:
-                full = rows == self._batch_rows
-                graph = self._fixed if full and self._fixed is not None else self._graph
-                call = self._calls[key] = graph.bind(batch, {"logits": self._logits[:rows]})
-            call()
-            logits[first : first + rows] = self._logits[:rows]
+            self.serve_batch(first, logits)
         seconds = time.perf_counter() - started_s
         return PeerRun(seconds, np.full(count, self._depth, dtype=np.int64), logits)
+
+    def serve_batch(self, first: int, logits: NDArray[np.float32]) -> None:
+        """Serve one batch.
+
+        Args:
+            first: its first sample's place.
+            logits: f32[N, C], of all samples; the batch's answers are written.
+        """
+        assert self._collate is not None, "prepare comes before run"
+        batch = self._collate(self._samples[first : first + self._batch_rows])
+        rows = min(self._batch_rows, len(self._samples) - first)
+        key = tuple(array.shape for array in batch.values())
+        call = self._calls.get(key)
+        if call is None:
+            full = rows == self._batch_rows
+            graph = self._fixed if full and self._fixed is not None else self._graph
+            call = self._calls[key] = graph.bind(batch, {"logits": self._logits[:rows]})
+        call()
+        logits[first : first + rows] = self._logits[:rows]
 
     def close(self) -> None:
         """Free the peer's memory; the graph belongs to whoever loaded it."""

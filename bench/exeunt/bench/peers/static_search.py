@@ -4,11 +4,16 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from exeunt.bench.peers.base import Peer
+from exeunt.bench.peers.cores import Cores, ways_in_process
+from exeunt.bench.peers.fixed_shapes import fixed_graphs
 from exeunt.bench.peers.static import StaticBatches, alike
+from exeunt.bench.peers.static_callers import StaticCallers
+from exeunt.bench.peers.static_graphs import static_graphs
 from exeunt.bench.workloads.lane import BATCH
 from exeunt.bench.workloads.samples import Sample
 from exeunt.engine.backends.base import Backend, LoadedSegment
@@ -17,17 +22,25 @@ from exeunt.engine.bundle.reader import Bundle
 from exeunt.engine.errors import ConfigError
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-FINALISTS = 2  # batch sizes that are tried again with fixed shapes
+FINALISTS = 2  # batch sizes, with their callers, that are tried again with fixed shapes
 
-Key = tuple[str, int]  # the optimisers' setting and the batch size
+Static = StaticBatches | StaticCallers
+
+
+class Tried(NamedTuple):
+    """A setting of full depth. callers: that run batches at the same time."""
+
+    optimizers: str
+    batch_rows: int
+    callers: int = 1
 
 
 @dataclass(frozen=True)
 class StaticSearch:
-    """What was tried. seconds: of one sample, median, by optimisers' setting and batch size."""
+    """What was tried. seconds: of one sample, median, by setting."""
 
-    best: StaticBatches
-    seconds: dict[Key, float]
+    best: Static
+    seconds: dict[Tried, float]
 
 
 def best_static(
@@ -36,6 +49,7 @@ def best_static(
     samples: Sequence[Sample],
     *,
     threads: int,
+    streams: int = 1,
     precision: Literal["fp32", "bf16"] = "fp32",
     sizes: Sequence[int] = BATCH_SIZES,
     repeats: int = 3,
@@ -44,15 +58,16 @@ def best_static(
 ) -> StaticSearch:
     """Find the fastest way to run full depth in static batches on one backend.
 
-    First every batch size with every setting of the graph optimisers; then, where the samples have
-    one shape, the best batch sizes again, compiled for that very shape, in turns with the best so
-    far.
+    First every batch size with every setting of the graph optimisers, in every way to use the cores
+    that can be had in this process (see `ways_in_process`); then, where the samples have one shape,
+    the best of these again, compiled for that very shape, in turns with the best so far.
 
     Args:
         bundle: of one lane.
-        backend: opened; loads the graph as it loads the segments.
-        samples: of one pass; batch sizes beyond their number are not tried.
-        threads: the backend's compute threads.
+        backend: the engine's.
+        samples: of one pass; batch sizes beyond a caller's share of them are not tried.
+        threads: the engine's compute threads, of all streams together.
+        streams: batches that the engine runs at the same time; they divide `threads`.
         precision: the backend's.
         sizes: batch sizes to try.
         repeats: counted passes of each setting.
@@ -63,81 +78,62 @@ def best_static(
         ConfigError: no size can be tried, the bundle is not of one lane, or the cache cannot be
             written.
     """
-    from exeunt.bench.peers.fixed_shapes import fixed_graphs
-    from exeunt.bench.workloads.whole import whole_graph
-
-    graphs = static_graphs(bundle, backend, threads, cache_dir)
-    manifest, name = bundle.manifest, backend.name
+    ways = {
+        cores: static_graphs(bundle, backend, cores, precision, cache_dir)
+        for cores in ways_in_process(backend.name, threads, streams)
+    }
     found = search_static(
-        graphs,
-        manifest,
+        ways,
+        bundle.manifest,
         samples,
-        backend=name,
+        backend=backend.name,
         sizes=sizes,
         repeats=repeats,
         progress=progress,
     )
     if not alike(samples):
         return found
-    leading = min(found.seconds, key=lambda key: found.seconds[key])
-    order = sorted({rows for _, rows in found.seconds}, key=_by_rows(found.seconds))
-    file = whole_graph(bundle, "last", cache_dir=cache_dir)
-    fixed: dict[Key, StaticBatches] = {}
-    for rows in order[:FINALISTS]:
-        shape = _sizes(manifest, samples[0]) | {BATCH: rows}
-        compiled = fixed_graphs(
-            manifest, file, shape, backend=name, threads=threads, precision=precision
-        )
-        for optimizers, graph in compiled.items():
-            fixed[optimizers, rows] = StaticBatches(
-                graphs[leading[0]],
-                manifest,
-                rows,
-                backend=name,
-                optimizers=optimizers,
-                fixed=graph,
-            )
+    fixed = _fixed(found, bundle, backend.name, ways, samples[0], precision, cache_dir)
     if not fixed:
         return found
-    finals = _take_turns({leading: found.best, **fixed}, samples, repeats, progress)
-    best = min(finals, key=lambda key: finals[key])
-    return StaticSearch({leading: found.best, **fixed}[best], found.seconds | finals)
+    leading = min(found.seconds, key=lambda tried: found.seconds[tried])
+    finalists = {leading: found.best, **fixed}
+    finals = take_turns(finalists, samples, repeats, progress)
+    _close(finalists)
+    best = min(finals, key=lambda tried: finals[tried])
+    return StaticSearch(finalists[best], found.seconds | finals)
 
 
-def static_graphs(
-    bundle: Bundle, backend: Backend, threads: int, cache_dir: Path | None = None
-) -> dict[str, LoadedSegment]:
-    """Return the whole model for batches of any shape, by the graph optimisers' setting.
-
-    Under ONNX Runtime the engine's own setting and the library's are there; the other backends have
-    one.
-
-    Args:
-        bundle: of one lane.
-        backend: opened; it loads the graph as it loads the segments.
-        threads: the backend's compute threads.
-        cache_dir: where the graph is kept; see `bench_cache`.
-
-    Raises:
-        ConfigError: the bundle is not of one lane, or the cache cannot be written.
-    """
-    from exeunt.bench.workloads.whole import load_whole, whole_graph
+def _fixed(
+    found: StaticSearch,
+    bundle: Bundle,
+    backend: str,
+    ways: Mapping[Cores, Mapping[str, LoadedSegment]],
+    sample: Sample,
+    precision: Literal["fp32", "bf16"],
+    cache_dir: Path | None,
+) -> dict[Tried, Static]:
+    """Return the best settings found, compiled for the one shape of their batches."""
+    from exeunt.bench.workloads.whole import whole_graph  # needs onnx
 
     file = whole_graph(bundle, "last", cache_dir=cache_dir)
-    own = load_whole(backend, bundle, "last", file)
-    if backend.name != "onnxruntime":
-        return {"default": own}
-    from exeunt.bench.peers.fixed_shapes import SKIP_LAYER_NORM
-    from exeunt.bench.peers.onnx_session import OnnxGraph
-
-    return {
-        f"without {SKIP_LAYER_NORM}": own,
-        f"with {SKIP_LAYER_NORM}": OnnxGraph(file, threads, []),
-    }
+    order = sorted(found.seconds, key=lambda tried: found.seconds[tried])
+    fixed: dict[Tried, Static] = {}
+    for rows, callers in list(dict.fromkeys(tried[1:] for tried in order))[:FINALISTS]:
+        cores, graphs = next((c, graphs) for c, graphs in ways.items() if c.callers == callers)
+        general = next(tried.optimizers for tried in order if tried[1:] == (rows, callers))
+        sizes = _sizes(bundle.manifest, sample) | {BATCH: rows}
+        compiled = fixed_graphs(
+            bundle.manifest, file, sizes, backend=backend, cores=cores, precision=precision
+        )
+        for optimizers, whole in compiled.items():
+            tried = Tried(optimizers, rows, callers)
+            fixed[tried] = _static(graphs[general], bundle.manifest, tried, backend, whole)
+    return fixed
 
 
 def search_static(
-    graphs: Mapping[str, LoadedSegment],
+    ways: Mapping[Cores, Mapping[str, LoadedSegment]],
     manifest: Manifest,
     samples: Sequence[Sample],
     *,
@@ -146,12 +142,12 @@ def search_static(
     repeats: int = 3,
     progress: Callable[[], None] | None = None,
 ) -> StaticSearch:
-    """Find the batch size and the optimisers' setting with the highest throughput.
+    """Find the batch size, the optimisers' setting and the callers with the highest throughput.
 
     Args:
-        graphs: by optimisers' setting; see `static_graphs`.
+        ways: graphs by optimisers' setting, for each way to use the cores; see `static_graphs`.
         manifest: the bundle's.
-        samples: of one pass; sizes beyond their number are not tried.
+        samples: of one pass; sizes beyond a caller's share of them are not tried.
         backend: the backend's name, for the report.
         sizes: batch sizes to try.
         repeats: counted passes of each setting.
@@ -160,31 +156,57 @@ def search_static(
     Raises:
         ConfigError: no size can be tried.
     """
-    tried = {
-        (name, size): StaticBatches(graph, manifest, size, backend=backend, optimizers=name)
+    peers = {
+        Tried(name, size, cores.callers): _static(
+            graph, manifest, Tried(name, size, cores.callers), backend
+        )
+        for cores, graphs in ways.items()
         for name, graph in graphs.items()
         for size in sizes
-        if size <= len(samples)
+        if size * cores.callers <= len(samples)
     }
-    if not tried:
+    if not peers:
         raise ConfigError(f"{len(samples)} samples fill no batch of {tuple(sizes)}: give more")
-    seconds = _take_turns(tried, samples, repeats, progress)
-    best = min(seconds, key=lambda key: seconds[key])
-    return StaticSearch(tried[best], seconds)
+    seconds = take_turns(peers, samples, repeats, progress)
+    _close(peers)
+    best = min(seconds, key=lambda tried: seconds[tried])
+    return StaticSearch(peers[best], seconds)
 
 
-def _take_turns(
-    tried: Mapping[Key, StaticBatches],
+def _static(
+    graph: LoadedSegment,
+    manifest: Manifest,
+    tried: Tried,
+    backend: str,
+    fixed: LoadedSegment | None = None,
+) -> Static:
+    """Return the peer of a setting; one caller runs in the bench's own thread."""
+    callers = [
+        StaticBatches(
+            graph,
+            manifest,
+            tried.batch_rows,
+            backend=backend,
+            optimizers=tried.optimizers,
+            fixed=fixed,
+        )
+        for _ in range(tried.callers)
+    ]
+    return callers[0] if len(callers) == 1 else StaticCallers(callers)
+
+
+def take_turns(
+    tried: Mapping[Tried, Peer],
     samples: Sequence[Sample],
     repeats: int,
-    progress: Callable[[], None] | None,
-) -> dict[Key, float]:
+    progress: Callable[[], None] | None = None,
+) -> dict[Tried, float]:
     """Return the median seconds of one sample by setting.
 
     Every setting takes its turn in each repeat, so that a machine whose speed drifts slows all of
     them alike; a first round warms up.
     """
-    passes: dict[Key, list[float]] = {key: [] for key in tried}
+    passes: dict[Tried, list[float]] = {key: [] for key in tried}
     for peer in tried.values():
         peer.prepare(samples, np.empty(0, dtype=np.int64))
     for repeat in range(repeats + 1):
@@ -194,13 +216,13 @@ def _take_turns(
                 passes[key].append(seconds / len(samples))
             if progress:
                 progress()
-    for peer in tried.values():
-        peer.close()
     return {key: statistics.median(found) for key, found in passes.items()}
 
 
-def _by_rows(seconds: Mapping[Key, float]) -> Callable[[int], float]:
-    return lambda rows: min(taken for (_, size), taken in seconds.items() if size == rows)
+def _close(tried: Mapping[Tried, Peer]) -> None:
+    """Free what the peers hold; they can be prepared again."""
+    for peer in tried.values():
+        peer.close()
 
 
 def _sizes(manifest: Manifest, sample: Sample) -> dict[str, int]:

@@ -1,33 +1,40 @@
 """One saturation run: every contender takes its turn in each repeat, on the same samples."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from exeunt.bench.peers import (
-    Batch1,
     Batch1Processes,
-    Compact,
-    Consensus,
+    FullDepth,
+    OwnProcess,
     Peer,
     PeerRun,
-    RunUntilLast,
     Segments,
-    StaticBatches,
-    best_static,
+    best_of_all_ways,
+    build_segment_peer,
+    segment_peer,
 )
+from exeunt.bench.peers.by_segments import SegmentPeer
 from exeunt.bench.saturation.engine_peer import EnginePeer
 from exeunt.bench.saturation.occupancy import LayerTimes, layer_times
-from exeunt.bench.saturation.report import SaturationReport, summarise
-from exeunt.bench.saturation.settings import PeerName, SaturationSettings
+from exeunt.bench.saturation.report import SaturationReport
+from exeunt.bench.saturation.settings import SaturationSettings
+from exeunt.bench.saturation.summarise import summarise
+from exeunt.bench.trace import write_trace
 from exeunt.bench.workloads import Sample, draw_exits, draw_samples, uniter_base_bundle
 from exeunt.engine import Engine, EngineConfig
 from exeunt.engine.backends import Backend, open_backend
 from exeunt.engine.bundle.reader import Bundle
+from exeunt.engine.errors import ConfigError
 
+MOST_QUEUED_ROWS = 2**31  # until it is known how many a pass needs
+SEGMENT_PEERS = get_args(SegmentPeer)
 # In the search for the baseline's best batch; the best is then measured in turns with the engine.
-SEARCH_SAMPLES, SEARCH_REPEATS = 64, 1
+SEARCH_SAMPLES, SEARCH_REPEATS = 64, 1  # samples of each caller
 SEARCH_SIZES = (4, 8, 16, 32, 64)  # smaller ones are slower on every backend measured so far
 Progress = Callable[[str], None]
 
@@ -35,6 +42,7 @@ Progress = Callable[[str], None]
 def bench_saturation(
     settings: SaturationSettings,
     *,
+    trace: Path | None = None,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> SaturationReport:
@@ -42,39 +50,65 @@ def bench_saturation(
 
     Args:
         settings: what to measure.
+        trace: a file for Perfetto of the engine's last counted pass; see `write_trace`.
         cache_dir: where the workload's bundle and graphs are kept; see `bench_cache`.
         progress: called with what comes next.
 
     Raises:
-        ConfigError: a setting cannot be had here.
+        ConfigError: a setting cannot be had here, or the trace cannot be written.
         SegmentError: a graph failed, or a row left at another layer than it was drawn to.
     """
     tell = progress or _silent
-    config = settings.workload
+    _check_trace(trace)
     with ExitStack() as stack:
-        backend = open_backend(settings.backend, settings.compute_threads, settings.precision)
+        backend = _open_backend(settings)
         stack.callback(backend.close)
         tell("preparing the bundle")
-        writer = open_backend("onnxruntime", settings.compute_threads)
-        root = uniter_base_bundle(config, cache_dir=cache_dir, backend=writer)
-        bundle = Bundle.open(root)
+        bundle = _open_bundle(settings, cache_dir)
         samples = draw_samples(
-            config, settings.counted, lengths=settings.lengths, seed=settings.seed
+            settings.workload, settings.counted, lengths=settings.lengths, seed=settings.seed
         )
         exits = draw_exits(settings.exits, settings.layers, settings.counted, settings.seed)
         segments = Segments(bundle, backend)
         tell("searching full depth's best batch")
         static, tried = _best_static(settings, bundle, backend, samples, cache_dir)
-        ours = EnginePeer(_open_engine(settings, bundle, backend))
-        peers: list[Peer] = [ours, static]
-        peers += [_peer(name, settings, bundle, root, segments, static) for name in settings.peers]
+        engine = _open_engine(settings, bundle, backend)
+        traced_run = None if trace is None else settings.repeats  # the run before warms up
+        ours = EnginePeer(engine, traced_run)
+        peers: list[Peer] = [ours, static, *_peers(settings, bundle, segments, static)]
         for peer in peers:
             stack.callback(peer.close)
             peer.prepare(samples, exits)
         runs = _take_turns(peers, settings.repeats, tell)
+        if trace is not None and ours.trace is not None:
+            write_trace(ours.trace, trace)
         tell("timing layers and exit checks")
         times = _layer_times(segments, samples, settings)
-    return summarise(settings, peers, runs, exits, times, tried, ours.shares[1:])
+    return summarise(settings, peers, runs, exits, times, tried, ours.shares[1:], ours.fills[1:])
+
+
+def _check_trace(trace: Path | None) -> None:
+    """Refuse a trace that could not be written, before minutes are spent on measuring."""
+    if trace is not None and not trace.parent.is_dir():
+        raise ConfigError(
+            f"cannot write the trace to {trace}: there is no directory {trace.parent}; make it, or"
+            " name another file"
+        )
+
+
+def _open_backend(settings: SaturationSettings) -> Backend:
+    """Return the engine's backend, whose threads are shared out among its streams."""
+    return open_backend(
+        settings.backend, settings.compute_threads, settings.precision, settings.streams
+    )
+
+
+def _open_bundle(settings: SaturationSettings, cache_dir: Path | None) -> Bundle:
+    # One thread pool a process: where the engine computes under ONNX Runtime, it is the engine's.
+    streams = settings.streams if settings.backend == "onnxruntime" else 1
+    writer = open_backend("onnxruntime", settings.compute_threads, streams=streams)
+    root = uniter_base_bundle(settings.workload, cache_dir=cache_dir, backend=writer)
+    return Bundle.open(root)
 
 
 def _best_static(
@@ -83,31 +117,36 @@ def _best_static(
     backend: Backend,
     samples: list[Sample],
     cache_dir: Path | None,
-) -> tuple[StaticBatches, dict[str, float]]:
-    search = best_static(
-        bundle,
-        backend,
-        samples[:SEARCH_SAMPLES],
+) -> tuple[Peer, dict[str, float]]:
+    wanted = FullDepth(
+        samples=samples[: SEARCH_SAMPLES * settings.streams],
         threads=settings.compute_threads,
+        streams=settings.streams,
         precision=settings.precision,
         sizes=SEARCH_SIZES,
         repeats=SEARCH_REPEATS,
         cache_dir=cache_dir,
     )
-    tried = {f"{name}, {rows} rows": seconds for (name, rows), seconds in search.seconds.items()}
-    return search.best, tried
+    best, seconds = best_of_all_ways(bundle, backend, wanted)
+    tried = {
+        f"{name}, {rows} rows" + (f", {callers} callers" if callers > 1 else ""): taken
+        for (name, rows, callers), taken in seconds.items()
+    }
+    return best, tried
 
 
 def _open_engine(settings: SaturationSettings, bundle: Bundle, backend: Backend) -> Engine:
-    rows = EnginePeer.queue_rows(settings.counted, settings.batch_rows)
     config = EngineConfig(
         backend=settings.backend,
         precision=settings.precision,
         threads=settings.threads,
+        streams=settings.streams,
         max_batch_rows=settings.batch_rows,
-        max_queued_rows=rows,
+        max_queued_rows=MOST_QUEUED_ROWS,
         sizes=_sizes(settings),
     )
+    rows = EnginePeer.queue_rows(settings.counted, config)
+    config = config.model_copy(update={"max_queued_rows": rows})
     return Engine.open(bundle, config, backend=backend)
 
 
@@ -123,31 +162,29 @@ def _sizes(settings: SaturationSettings) -> dict[str, tuple[int, ...]]:
             return {}
 
 
-def _peer(
-    name: PeerName,
-    settings: SaturationSettings,
-    bundle: Bundle,
-    root: Path,
-    segments: Segments,
-    static: StaticBatches,
-) -> Peer:
-    rows, threads = settings.batch_rows, settings.compute_threads
-    match name:
-        case "run-until-last":
-            return RunUntilLast(segments, rows)
-        case "compact":
-            return Compact(segments, rows)
-        case "consensus":
-            return Consensus(segments, rows)
-        case "batch-1":
-            return Batch1(segments)
-        case "batch-1 processes":
-            return Batch1Processes(root, settings.backend, threads, settings.precision)
-        case "torch.compile":
-            from exeunt.bench.peers.torch_compile import TorchCompile
+def _peers(
+    settings: SaturationSettings, bundle: Bundle, segments: Segments, static: Peer
+) -> Iterator[Peer]:
+    """Yield the peers that were asked for; each computes on all threads."""
+    threads, precision = settings.compute_threads, settings.precision
+    own_process = settings.streams > 1 and settings.backend == "onnxruntime"
+    if settings.streams > 1 and not own_process and set(settings.peers) & set(SEGMENT_PEERS):
+        segments = Segments(bundle, open_backend(settings.backend, threads, precision))
+    for name in settings.peers:
+        match name:
+            case "batch-1 processes":
+                yield Batch1Processes(bundle.root, settings.backend, threads, precision)
+            case "torch.compile":
+                from exeunt.bench.peers.torch_compile import TorchCompile
 
-            best = int(static.settings["batch_rows"])
-            return TorchCompile(settings.workload, bundle.manifest, best, threads)
+                best = int(static.settings["batch_rows"])
+                yield TorchCompile(settings.workload, bundle.manifest, best, threads)
+            case _ if own_process:
+                rows, backend = settings.batch_rows, settings.backend
+                build = partial(build_segment_peer, name, bundle.root, backend, threads, rows)
+                yield OwnProcess(name, build)
+            case _:
+                yield segment_peer(name, segments, settings.batch_rows)
 
 
 def _take_turns(peers: list[Peer], repeats: int, tell: Progress) -> dict[str, list[PeerRun]]:

@@ -1,20 +1,15 @@
 """What a saturation run found."""
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
-from exeunt.bench.peers import Peer, PeerRun
-from exeunt.bench.peers.base import Exits
 from exeunt.bench.report.figures import Figure
 from exeunt.bench.report.machine import command_line, now, this_machine
-from exeunt.bench.saturation.engine_peer import EnginePeer, StepShares
-from exeunt.bench.saturation.measures import occupancy_rho, phi, realised_savings
-from exeunt.bench.saturation.occupancy import LayerTimes
 from exeunt.bench.saturation.settings import SaturationSettings
+
+FILL = "batch_fill."  # before a layer, in the figures' names
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,9 @@ class SaturationReport:
 
     realised_savings, phi, phi_b: against full depth's best static batch, the median over repeats.
     loss_at_zero_exits: 1 - X_ee / X_full, where every sample is drawn to run to the end. own_share:
-    of the engine's steps, what is not the backend's.
+    of the engine's steps, what is not the backend's. batch_fill: rows of a batch / rows of a full
+    one, by layer, 0 before the first. exit_shares: of the engine's answers, first layer first.
+    peak_memory_bytes: of the whole process, the baseline and the peers in it included.
     """
 
     settings: SaturationSettings
@@ -49,6 +46,9 @@ class SaturationReport:
     step_us: float
     peers: dict[str, Contender]
     tried: dict[str, float]
+    batch_fill: dict[int, Figure]
+    exit_shares: tuple[float, ...]
+    peak_memory_bytes: int
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as plain JSON values: medians first, then everything."""
@@ -72,11 +72,10 @@ class SaturationReport:
                 }
                 for name, peer in self.peers.items()
             },
-            "spread": {
-                name: figure.model_dump()
-                for name, figure in self._figures().items()
-                if figure is not None
-            },
+            "spread": {name: figure.model_dump() for name, figure in self.figures().items()},
+            "batch_fill": {str(layer): fill.median for layer, fill in self.batch_fill.items()},
+            "exit_shares": list(self.exit_shares),
+            "peak_memory_bytes": self.peak_memory_bytes,
             "step_shares": self.step_shares,
             "step_own_us": self.step_us,
             "static_search_s_per_sample": self.tried,
@@ -89,9 +88,11 @@ class SaturationReport:
     def as_table(self) -> Table:
         """Return the figures as a table for a terminal."""
         s = self.settings
+        streams = f"{s.streams} streams, " if s.streams > 1 else ""
         table = Table(
             title=f"uniter-base, H {s.hidden}, exits {s.exits}: {s.backend} {s.precision}, "
-            f"{s.compute_threads} threads, {s.counted} samples, {s.repeats} repeats in turns"
+            f"{s.compute_threads} threads, {streams}{s.counted} samples, {s.repeats} repeats in"
+            " turns"
         )
         for column in ("", "requests/s", "least", "most", "exeunt is", "rho", "batch"):
             table.add_column(column, justify="left" if not column else "right")
@@ -103,100 +104,45 @@ class SaturationReport:
                 *_cells(peer.requests_per_second),
                 f"{peer.speed_up.median:.2f}x",
                 f"{peer.rho:.3f}",
-                str(peer.settings.get("batch_rows", "")),
+                _batch(peer.settings),
             )
         lines = [
             f"{name.replace('_', ' ')} {figure.median:.3f}"
             f" ({figure.least:.3f} to {figure.most:.3f})"
-            for name, figure in self._figures().items()
-            if figure is not None and figure.unit != "requests/s"
+            for name, figure in self.figures().items()
+            if figure.unit == "share" and not name.startswith(FILL)
         ]
-        table.caption = "\n".join([*lines, f"rho_B {self.rho_b:.3f}; {self.step_us:.0f} us a step"])
+        full = [f"{key} {value}" for key, value in self.peers["static"].settings.items()]
+        fills = [f"{layer}: {fill.median:.0%}" for layer, fill in self.batch_fill.items()]
+        lines += [
+            f"rho_B {self.rho_b:.3f}; {self.step_us:.0f} us a step",
+            f"full depth at its best: {', '.join(full)}",
+            f"batch fill by layer, {', '.join(fills)}",
+            f"peak memory {self.peak_memory_bytes / 2**20:,.0f} MiB, of baseline and peers too",
+        ]
+        table.caption = "\n".join(lines)
         return table
 
-    def _figures(self) -> dict[str, Figure | None]:
-        return {
+    def figures(self) -> dict[str, Figure]:
+        """Return the engine's own figures, those that are defined."""
+        found = {
             "requests_per_second": self.requests_per_second,
             "realised_savings": self.realised_savings,
             "phi": self.phi,
             "phi_b": self.phi_b,
             "loss_at_zero_exits": self.loss_at_zero_exits,
             "scheduler_share": self.own_share,
+            **{f"{FILL}{layer}": fill for layer, fill in self.batch_fill.items()},
+            "peak_memory": Figure.of([self.peak_memory_bytes], "bytes", "lower"),
         }
+        return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _batch(settings: dict[str, str | int]) -> str:
+    callers = settings.get("callers", 1)
+    more = f"{callers} x " if callers != 1 else ""
+    return f"{more}{settings.get('batch_rows', '')}"
 
 
 def _cells(figure: Figure) -> tuple[str, str, str]:
     return f"{figure.median:.1f}", f"{figure.least:.1f}", f"{figure.most:.1f}"
-
-
-def summarise(
-    settings: SaturationSettings,
-    peers: Sequence[Peer],
-    runs: dict[str, list[PeerRun]],
-    exits: Exits,
-    times: LayerTimes,
-    tried: dict[str, float],
-    shares: Sequence[StepShares],
-) -> SaturationReport:
-    """Return the report of a run.
-
-    Args:
-        settings: what was measured.
-        peers: the engine and full depth first.
-        runs: by peer, one for each repeat, in the order in which they were made.
-        exits: drawn for the samples.
-        times: of a layer and an exit check.
-        tried: seconds a sample in the search for full depth's best batch.
-        shares: where the engine's thread spent each repeat.
-    """
-    rates = {
-        name: [len(run.exit_layers) / run.seconds for run in found] for name, found in runs.items()
-    }
-    ours, full = rates[EnginePeer.name], rates["static"]
-    # The window's own rho: what is counted is what was answered in it.
-    rhos = [float(run.exit_layers.mean()) / settings.layers for run in runs[EnginePeer.name]]
-    ups = [one / other for one, other in zip(ours, full, strict=True)]
-    rho_b = occupancy_rho(exits, times.layer_s, times.head_s)
-    phis = [phi(up, rho) for up, rho in zip(ups, rhos, strict=True)]
-    known = [value for value in phis if value is not None]
-    phi_bs = [value for up in ups if (value := phi(up, rho_b)) is not None]
-    contenders = {
-        peer.name: Contender(
-            Figure.of(rates[peer.name], "requests/s", "higher"),
-            Figure.of(
-                [one / other for one, other in zip(ours, rates[peer.name], strict=True)],
-                "x",
-                "higher",
-            ),
-            float(runs[peer.name][0].exit_layers.mean()) / settings.layers,
-            peer.settings,
-        )
-        for peer in peers
-        if peer.name != EnginePeer.name
-    }
-    return SaturationReport(
-        settings=settings,
-        rho=statistics.median(rhos),
-        rho_b=rho_b,
-        requests_per_second=Figure.of(ours, "requests/s", "higher"),
-        realised_savings=Figure.of(
-            [realised_savings(up, rho) for up, rho in zip(ups, rhos, strict=True)],
-            "share",
-            "higher",
-        ),
-        phi=Figure.of(known, "share", "higher") if len(known) == len(phis) else None,
-        phi_b=Figure.of(phi_bs, "share", "higher") if phi_bs else None,
-        loss_at_zero_exits=(
-            Figure.of([1 - up for up in ups], "share", "lower")
-            if settings.exits == "last"
-            else None
-        ),
-        own_share=Figure.of([share.own for share in shares], "share", "lower"),
-        step_shares={
-            name: statistics.median(share.parts[name] for share in shares)
-            for name in asdict(shares[0])["parts"]
-        },
-        step_us=statistics.median(share.step_us for share in shares),
-        peers=contenders,
-        tried=tried,
-    )

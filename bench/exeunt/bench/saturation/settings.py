@@ -33,9 +33,11 @@ class SaturationSettings(Frozen):
     """One run.
 
     hidden, layers: of the workload. exits: see `exeunt.bench.workloads.exits`. lengths: of the
-    samples. samples: counted in each pass; 0 takes as many as a few seconds serve.
-    batch_rows: rows of the engine's and of the early-exit peers' batches at most; the full-depth
-    baseline has its own best. peers: beside the full-depth baseline, which always runs.
+    samples. streams: batches that the engine runs at the same time, each on threads / streams
+    compute threads; the peers compute on all of them. samples: counted in each pass; 0 takes as
+    many as a few seconds serve. batch_rows: rows of the engine's and of the early-exit peers'
+    batches at most; the full-depth baseline has its own best. peers: beside the full-depth
+    baseline, which always runs.
     """
 
     hidden: int = Field(default=768, ge=1, le=8192)
@@ -45,6 +47,7 @@ class SaturationSettings(Frozen):
     backend: Literal["onnxruntime", "openvino"] = "onnxruntime"
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int = Field(default=0, ge=0, le=1024)
+    streams: int = Field(default=1, ge=1, le=1024)
     batch_rows: int = Field(default=16, ge=1, le=4096)
     samples: int = Field(default=0, ge=0, le=1_000_000)
     repeats: int = Field(default=9, ge=1, le=1000)
@@ -75,6 +78,11 @@ class SaturationSettings(Frozen):
             raise ValueError(
                 f"{self.samples} samples are fewer than four batches of {self.batch_rows} rows: a"
                 " pass would be all beginning and end; give more samples or a smaller batch"
+            )
+        if self.compute_threads % self.streams:
+            raise ValueError(
+                f"{self.compute_threads} compute threads cannot be shared out evenly among"
+                f" {self.streams} streams: give a number of streams that divides them"
             )
         return self
 

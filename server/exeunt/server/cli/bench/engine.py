@@ -21,6 +21,10 @@ def command(
         str, typer.Option(help="fixed (64 tokens), varying-text or varying.")
     ] = "fixed",
     threads: Annotated[int, typer.Option(help="Compute threads; 0: one a core.")] = 0,
+    streams: Annotated[
+        int,
+        typer.Option(help="Batches that the engine runs at once, on threads / streams each."),
+    ] = 1,
     batch_rows: Annotated[int, typer.Option(help="Rows of a batch at most.")] = 16,
     samples: Annotated[
         int, typer.Option(help="Counted in each pass; 0: a few seconds of them.")
@@ -34,27 +38,43 @@ def command(
         ),
     ] = "run-until-last,compact,consensus",
     seed: Annotated[int, typer.Option(help="Of samples and exits.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Write the engine's last counted pass here, for ui.perfetto.dev."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write report.json, a PNG for each chart and report.html here."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure realised savings, phi and requests per second at saturation.
 
     Exits are drawn from a distribution and override the verdict alone: every head and the entropy
     criterion run and are paid for. The baseline is the same model as one graph, to full depth, in
-    static batches of its best size.
+    static batches of its best size; beside several streams also from as many callers at once.
 
-    Examples:
-        exeunt bench engine --exits bimodal
+    [bold]Examples[/bold]
 
-        exeunt bench engine --exits last --peers none --json
+    exeunt bench engine --exits bimodal --out runs/bimodal
 
-        exeunt bench engine --hidden 192 --exits rho:.5 --backend openvino --precision bf16
+    exeunt bench engine --exits last --peers none --json
+
+    exeunt bench engine --streams 2 --trace runs/uniform.json
+
+    exeunt bench engine --hidden 192 --exits rho:.5 --backend openvino --precision bf16
     """
     import json
 
     from rich.console import Console
 
-    from exeunt.bench.saturation import PEERS, bench_saturation, saturation_settings
+    from exeunt.bench.report import write_report
+    from exeunt.bench.saturation import (
+        PEERS,
+        bench_saturation,
+        full_report,
+        saturation_settings,
+    )
     from exeunt.engine.errors import ConfigError
 
     if workload != "uniter-base":
@@ -69,6 +89,7 @@ def command(
             "layers": layers,
             "lengths": lengths,
             "threads": threads,
+            "streams": streams,
             "batch_rows": batch_rows,
             "samples": samples,
             "repeats": repeats,
@@ -76,12 +97,13 @@ def command(
             "seed": seed,
         }
     )
-    with Console(stderr=True).status("starting") as status:
-        report = bench_saturation(settings, progress=status.update)
-    text = json.dumps(report.as_json(), indent=2)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
+    errors = Console(stderr=True)
+    with errors.status("starting") as status:
+        report = bench_saturation(settings, trace=trace, progress=status.update)
+    if out is not None:
+        for file in write_report(full_report(report), out):
+            errors.print(f"wrote {file}", highlight=False, markup=False)
     if as_json:
-        typer.echo(text)
+        typer.echo(json.dumps(report.as_json(), indent=2))
     else:
         Console().print(report.as_table())
