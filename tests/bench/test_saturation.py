@@ -97,7 +97,7 @@ def test_two_streams_from_the_command_to_its_files(
     report = read_report(out / "report.json")
     assert report.figures["realised_savings"].median == found["realised_savings"]
     assert report.figures["batch_fill.0"].median == fill["0"]
-    assert report.figures["peak_memory"].median == found["peak_memory_bytes"]
+    assert report.details["peak_memory_bytes"] == found["peak_memory_bytes"]
     assert report.figures["exeunt_over.compact"].unit == "x"
     assert "loss_at_zero_exits" in report.not_measured
     names = {"requests-per-second", "speed-up", "exits", "batch-fill", "step"}

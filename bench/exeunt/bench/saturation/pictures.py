@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from exeunt.bench.report import Chart, Figure, Mark, Report, Series, Sheet, command_line, now
 from exeunt.bench.report.machine import this_machine
+from exeunt.bench.report.shown import shown
 from exeunt.bench.saturation.engine_peer import EnginePeer
 from exeunt.bench.saturation.report import SaturationReport
 
@@ -49,7 +50,7 @@ def full_report(found: SaturationReport) -> Report:
         machine=this_machine(settings.compute_threads),
         figures=figures,
         not_measured={name: why for name, why in undefined.items() if name not in figures},
-        sheets=(_contenders(found), _search(found)),
+        sheets=(_contenders(found), _memory(found), _search(found)),
         charts=tuple(_charts(found)),
         details=json.loads(json.dumps(found.as_json())),
     )
@@ -143,6 +144,13 @@ def _contenders(found: SaturationReport) -> Sheet:
     ]
     columns = ("contender", "requests/s", "exeunt is (x)", "rho", "settings")
     return Sheet(title="Contenders", columns=columns, rows=tuple(rows))
+
+
+def _memory(found: SaturationReport) -> Sheet:
+    """Return the one figure that a run has once: as a figure it would be compared over repeats."""
+    peak = shown(found.peak_memory_bytes, "bytes")
+    of = "engine, baseline and peers in its process"
+    return Sheet(title="Memory", columns=("of", "peak"), rows=((of, peak),))
 
 
 def _search(found: SaturationReport) -> Sheet:

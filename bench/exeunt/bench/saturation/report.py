@@ -133,7 +133,6 @@ class SaturationReport:
             "loss_at_zero_exits": self.loss_at_zero_exits,
             "scheduler_share": self.own_share,
             **{f"{FILL}{layer}": fill for layer, fill in self.batch_fill.items()},
-            "peak_memory": Figure.of([self.peak_memory_bytes], "bytes", "lower"),
         }
         return {name: figure for name, figure in found.items() if figure is not None}
 
