@@ -107,6 +107,7 @@ def test_parity_is_reported_over_random_and_real_inputs(exported: ExportReport) 
         assert set(measured.composed) == {"head.01", "head.02"}
         assert measured.same_answers == 1.0
     assert parity.composed.tolerance <= 1e-5
+    assert parity.batch.worst == ""  # said first, as the segment is what a failure needs
     assert parity.batch.bit_exact
     for name, spec in exported.manifest.segments.items():
         assert spec.parity == parity.segment(name)

@@ -1,6 +1,7 @@
 """int8 layers: made of proven float32 graphs, measured, and labelled everywhere."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def test_what_is_measured_are_the_int8_graphs(int8: ExportReport) -> None:
         assert (spec.parity.max_abs_error > DEFAULT_TOLERANCE) == (spec.kind == "layer")
     assert DEFAULT_TOLERANCE < parity.composed.max_abs_error <= INT8_TOLERANCE
     assert not parity.batch.bit_exact
+    assert re.fullmatch(r"(layer|head)\.\d\d, \d rows of length \d+", parity.batch.worst)
     assert parity.real is not None
     assert 0.5 < parity.real.same_answers <= 1.0
 

@@ -69,7 +69,7 @@ class Comparison:
 
     def batch(self, cases: Iterable[Case]) -> BatchParity:
         """Return how far each row in a batch is from the same row alone, in the graphs."""
-        rows, error = 0, 0.0
+        rows, error, worst = 0, 0.0, ""
         for case in cases:
             if case.batch == 1:
                 continue
@@ -77,10 +77,12 @@ class Comparison:
             for row in range(case.batch):
                 alone = self.run({name: a[row : row + 1] for name, a in case.tensors.items()})
                 rows += 1
-                for (_, many), (_, one) in zip(together, alone, strict=True):
-                    for name, found in many.items():
-                        error = max(error, difference(found[row : row + 1], one[name]))
-        return BatchParity(rows=rows, max_abs_error=error, bit_exact=error == 0.0)
+                for (segment, many), (_, one) in zip(together, alone, strict=True):
+                    gap = max(difference(many[port][row : row + 1], one[port]) for port in many)
+                    if gap > error:
+                        error = gap
+                        worst = f"{segment}, {case.batch} rows of length {case.length}"
+        return BatchParity(rows=rows, max_abs_error=error, bit_exact=error == 0.0, worst=worst)
 
     def run(self, tensors: Mapping[str, Array]) -> Outputs:
         """Return every graph's outputs, each fed by the graphs before it."""

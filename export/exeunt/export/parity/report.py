@@ -40,12 +40,14 @@ class Measured(Frozen):
 class BatchParity(Frozen):
     """A row alone against the same row in a batch, over every output of every graph.
 
-    rows: how many were compared. bit_exact: whether no bit differed.
+    rows: how many were compared. bit_exact: whether no bit differed. worst: the segment of the
+    largest error, with the batch that it was seen in; empty where no bit differed.
     """
 
     rows: int
     max_abs_error: float
     bit_exact: bool
+    worst: str = ""
 
 
 class PackedParity(Frozen):
