@@ -210,7 +210,7 @@ class Worker:
     def _move(self, batch: list[Unit], stage: int, moved: Moved, now_s: float) -> None:
         """Let the units of a batch wait for their next stages, leave, or be let go of."""
         _end_step(batch)
-        self._scheduler.add(moved.staying, now_s)
+        self._scheduler.add_alike(moved.staying, now_s)
         for unit, found in moved.leaving:
             self._scheduler.add(self._router.route(unit, found, now_s), now_s)
         lane = batch[0].lane

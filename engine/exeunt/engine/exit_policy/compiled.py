@@ -120,6 +120,8 @@ class LanePolicy:
         """
         limits = self.thresholds[evidence.layer - 1] if thresholds is None else thresholds
         layer = evidence.layer
+        if len(self.rules) == 1 and (evidence.logits is not None or self.reads_hidden):
+            return self._judge_by_one(evidence, units, limits[0])
         scores = np.full((len(self.rules), units), np.nan, dtype=np.float32)
         fired = np.zeros((len(self.rules), units), dtype=np.bool_)
         for place, rule in enumerate(self.rules):
@@ -134,6 +136,17 @@ class LanePolicy:
             np.logical_and.reduce(fired) if self.need_all else (np.logical_or.reduce(fired))
         )
         return Verdict(leave, fired.argmax(axis=0), scores)
+
+    def _judge_by_one(self, evidence: Evidence, units: int, limits: NDArray[np.float64]) -> Verdict:
+        """Judge by the only rule, in fewer steps: most policies have one."""
+        (rule,) = self.rules
+        scores = rule.criterion.score(evidence)
+        leave = np.zeros(units, dtype=np.bool_)
+        if evidence.layer >= rule.min_layer:
+            leave = rule.criterion.fires(scores, limits)
+            if evidence.logits is not None:
+                leave &= answerable(evidence.logits)
+        return Verdict(leave, np.zeros(units, dtype=np.intp), scores[np.newaxis])
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Literal
 Reason = Literal["aged", "deadline", "worthwhile", "deepest"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Queue:
-    """Units that may share a batch: one lane, one stage, equal shapes.
+    """Units that may share a batch: one lane, one stage, equal shapes. The policy only reads it.
 
     depth: how far along they are; lanes in order, then stages. rows: that wait. oldest_s: since
     when the first of them waits. worthwhile_rows: the smallest batch that is worth running before a

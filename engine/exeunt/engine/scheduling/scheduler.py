@@ -1,7 +1,8 @@
 """The scheduler: keeps the waiting units in queues and hands out batches."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from exeunt.engine.lanes.request import Shapes
@@ -29,23 +30,34 @@ class UnitScheduler(Generic[AnyUnit]):
         self._max_batch_rows = max_batch_rows
         self._settings = settings
         self._table = table or StageTable()
-        self._queues: dict[Key, deque[AnyUnit]] = {}
+        self._lines: dict[Key, _Line[AnyUnit]] = {}
         self.reason: Reason = "deepest"
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits."""
-        return not self._queues
+        return not self._lines
 
     def add(self, units: Iterable[AnyUnit], now_s: float) -> None:
-        """Let units wait for the stage they stand at."""
+        """Let units wait for the stages they stand at."""
+        for unit in units:
+            self.add_alike([unit], now_s)
+
+    def add_alike(self, units: Sequence[AnyUnit], now_s: float) -> None:
+        """Let units wait that could share a batch: those that stay after one."""
+        if not units:
+            return
+        first = units[0]
         for unit in units:
             unit.waiting_s = now_s
-            key = (unit.lane.index, unit.stage, unit.batch_key)
-            queue = self._queues.get(key)
-            if queue is None:
-                queue = self._queues[key] = deque()
-            queue.append(unit)
+        key = (first.lane.index, first.stage, first.batch_key)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line(Queue(key[:2], 0, now_s), deque())
+            line.view.worthwhile_rows = self._table.worthwhile(key[:2])
+            self._head(line, first)
+        line.units.extend(units)
+        line.view.rows += len(units) * first.rows
 
     def next_batch(self, now_s: float, streams: int = 1) -> list[AnyUnit]:
         """Return the units that run next, all of one lane and stage; none when nothing waits.
@@ -57,9 +69,9 @@ class UnitScheduler(Generic[AnyUnit]):
             streams: that could run a batch now; what waits at a stage is shared out among them, in
                 batches that are worth running.
         """
-        while self._queues:
-            keys = list(self._queues)
-            views = [self._view(key, self._queues[key]) for key in keys]
+        while self._lines:
+            keys = list(self._lines)
+            views = [line.view for line in self._lines.values()]
             choice = choose(views, self._settings, now_s)
             if batch := self._take(keys[choice.place], streams):
                 self.reason = choice.reason
@@ -68,56 +80,57 @@ class UnitScheduler(Generic[AnyUnit]):
 
     def drain(self) -> list[AnyUnit]:
         """Remove and return every waiting unit."""
-        units = [unit for queue in self._queues.values() for unit in queue]
-        self._queues.clear()
+        units = [unit for line in self._lines.values() for unit in line.units]
+        self._lines.clear()
         return units
 
     def waiting_rows(self) -> dict[tuple[int, int], int]:
         """Return the rows that wait, by lane and stage; may be read from any thread."""
         rows: dict[tuple[int, int], int] = {}
-        for (lane, stage, _), queue in list(self._queues.items()):
-            rows[lane, stage] = rows.get((lane, stage), 0) + _rows(queue)
+        for (lane, stage, _), line in list(self._lines.items()):
+            rows[lane, stage] = rows.get((lane, stage), 0) + line.view.rows
         return rows
 
-    def _view(self, key: Key, queue: deque[AnyUnit]) -> Queue:
-        stage = key[:2]
-        first = queue[0]
-        return Queue(
-            stage,
-            _rows(queue),
-            first.waiting_s,
-            self._table.worthwhile(stage),
-            self._table.latest_start_s(stage, first.request.deadline_s),
-        )
-
     def _take(self, key: Key, streams: int) -> list[AnyUnit]:
-        queue = self._queues[key]
+        line = self._lines[key]
+        units, view, rows_each = line.units, line.view, line.units[0].rows
         most = self._max_batch_rows
         if streams > 1:
-            share = -(-_rows(queue) // streams)
-            most = min(most, max(share, self._table.worthwhile(key[:2]), queue[0].rows))
+            share = -(-view.rows // streams)
+            most = min(most, max(share, view.worthwhile_rows, rows_each))
         batch: list[AnyUnit] = []
-        rows = 0
-        while queue and rows + queue[0].rows <= most:
-            unit = queue.popleft()
+        taken, fitting = 0, most // rows_each
+        while units and len(batch) < fitting:
+            unit = units.popleft()
+            taken += 1
             if unit.request.abandoned:
                 unit.request.let_go()
-                continue
-            batch.append(unit)
-            rows += unit.rows
-        if not queue:
-            del self._queues[key]
+            else:
+                batch.append(unit)
+        if units:
+            view.rows -= taken * rows_each
+            self._head(line, units[0])
+        else:
+            del self._lines[key]
         return batch
+
+    def _head(self, line: "_Line[AnyUnit]", first: AnyUnit) -> None:
+        """Note since when the first unit of a line waits, and when it must go on."""
+        view = line.view
+        view.oldest_s = first.waiting_s
+        deadline_s = first.request.deadline_s
+        view.latest_start_s = self._table.latest_start_s(view.depth, deadline_s)
+
+
+@dataclass(slots=True)
+class _Line(Generic[AnyUnit]):
+    """Units that may share a batch, first come, first served. view: what the policy sees of it."""
+
+    view: Queue
+    units: deque[AnyUnit]
 
 
 Scheduler = UnitScheduler[Unit]  # the engine's
-
-
-def _rows(queue: deque[AnyUnit]) -> int:
-    try:
-        return len(queue) * queue[0].rows
-    except IndexError:  # emptied by the engine's thread meanwhile
-        return 0
 
 
 def check_batch_rows(max_batch_rows: int, lanes: Iterable[Grouped]) -> str | None:

@@ -82,6 +82,9 @@ def _thresholds(policies: Sequence[LanePolicy], layer: int) -> NDArray[np.float6
     first = policies[0]
     if all(policy is first for policy in policies):
         return first.thresholds[layer - 1]
+    if len(first.rules) == 1:
+        of_one = (policy.limits[layer - 1][0] for policy in policies)
+        return np.fromiter(of_one, dtype=np.float64, count=len(policies))[np.newaxis]
     return np.array([policy.limits[layer - 1] for policy in policies], dtype=np.float64).T
 
 

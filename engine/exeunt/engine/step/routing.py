@@ -1,5 +1,7 @@
 """Routing: what happens to a unit that left a lane."""
 
+from collections.abc import Sequence
+
 from exeunt.engine.answer import Answer, LaneReport, Timings
 from exeunt.engine.criteria.base import answerable
 from exeunt.engine.errors import ModelOutputInvalid
@@ -87,7 +89,7 @@ def _loop_ends(unit: Unit, found: LaneExit) -> bool:
 
 
 def _answer(request: Request, unit: Unit, stats: EngineStats, now_s: float) -> None:
-    deciding = unit.exits[-1]
+    deciding, exits = unit.exits[-1], unit.exits
     assert deciding.logits is not None, "an answering lane has heads"
     queue_s, total_s = _queue_s(request, now_s), now_s - request.submitted_s
     answer = Answer(
@@ -95,26 +97,28 @@ def _answer(request: Request, unit: Unit, stats: EngineStats, now_s: float) -> N
         labels=request.task.spec.labels,
         index=int(deciding.logits.argmax()),
         logits=deciding.logits,
-        exit_layer=max(found.layer for found in unit.exits),
+        exit_layer=_deepest(exits),
         depth=unit.lane.depth,
         criterion=deciding.criterion,
         reason="criterion" if deciding.fired else "depth",
         score=deciding.score,
         threshold=deciding.threshold,
         lanes={
-            name: LaneReport(
-                max(found.layer for other in units for found in other.exits), units[0].lane.depth
-            )
+            name: LaneReport(max(_deepest(other.exits) for other in units), units[0].lane.depth)
             for name, units in request.finished.items()
         },
         timings_ms=Timings(queue_s * 1e3, (total_s - queue_s) * 1e3, total_s * 1e3),
         policy_version=request.policy.version,
         tokens=tuple(unit.tokens),
-        token_exit_layers=tuple(found.layer for found in unit.exits) if unit.tokens else (),
+        token_exit_layers=tuple(found.layer for found in exits) if unit.tokens else (),
     )
     request.let_go()
     if request.future.resolve(answer):
         stats.request_done("answered", queue_s, total_s)
+
+
+def _deepest(exits: Sequence[LaneExit]) -> int:
+    return exits[0].layer if len(exits) == 1 else max(found.layer for found in exits)
 
 
 def _queue_s(request: Request, now_s: float) -> float:
