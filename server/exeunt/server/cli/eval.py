@@ -54,9 +54,9 @@ def command(
     with (
         Engine.open(bundle, config) as engine,
         open_reference(bundle, engine.config) as reference,
-        errors.status("loading the data"),
     ):
-        samples = load_data(data)
+        with errors.status("loading the data"):
+            samples = load_data(data)
         with Progress(console=errors, transient=True) as bar:
             task = bar.add_task("evaluating", total=len(samples))
             report = evaluate(
