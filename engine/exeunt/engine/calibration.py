@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from exeunt.engine.scheduling.costs import Costs, SegmentCost, fit_cost
 from exeunt.engine.step.runner import Runners
 
 SMALL_BATCH = 4
-REPEATS = 3
-BUDGET_S = 1.5  # of one walk at the largest batch; where it would take longer, a smaller one serves
+# Timed walks of a size; one before them warms up. A stage that ran twice in a row would find its
+# weights and its code in the caches, which it does not in service.
+WALKS = 3
+BUDGET_S = 1.0  # of one walk at the largest batch; where it would take longer, a smaller one serves
 
-Measured = dict[tuple[int, int], list[tuple[int, float]]]  # by lane and stage: (rows, seconds)
+Measured = dict[tuple[int, int], dict[int, list[float]]]  # by lane and stage: seconds by rows
 
 
 class Calibration:
@@ -36,7 +39,7 @@ class Calibration:
         self._slabs = slabs
         self._policy = policy
         self._max_batch_rows = max_batch_rows
-        self._measured: Measured = defaultdict(list)
+        self._measured: Measured = defaultdict(lambda: defaultdict(list))
 
     def measure(self, streams: Sequence[Runners], tensors: Mapping[str, Array]) -> Costs:
         """Return the fitted costs of every stage of every task.
@@ -49,16 +52,16 @@ class Calibration:
             SegmentError: a segment failed.
         """
         first, largest = streams[0], max(1, self._max_batch_rows // self._plan.rows)
-        self._walk_all(first, tensors, 1)
+        self._time(first, tensors, 1)
         if largest > 1:
             small = min(SMALL_BATCH, largest)
-            taken_s = self._walk_all(first, tensors, small)
+            taken_s = self._time(first, tensors, small)
             affordable = int(small * BUDGET_S / max(taken_s, 1e-9))
             if min(largest, affordable) > small:
-                self._walk_all(first, tensors, min(largest, affordable))
+                self._time(first, tensors, min(largest, affordable))
         stages = self._fit()
         for runners in streams[1:]:
-            self._walk_all(runners, tensors, largest, repeats=1)
+            self._walk_all(runners, tensors, largest)
         return Costs(stages, self._followers())
 
     def warm_sizes(self, runners: Runners, tensors: Mapping[str, Array]) -> None:
@@ -74,12 +77,12 @@ class Calibration:
             SegmentError: a segment failed.
         """
         for count in range(max(1, self._max_batch_rows // self._plan.rows), 0, -1):
-            self._walk_all(runners, tensors, count, repeats=1)
+            self._walk_all(runners, tensors, count)
 
     def _fit(self) -> dict[tuple[int, int], SegmentCost]:
         return {
-            stage: fit_cost([rows for rows, _ in runs], [seconds for _, seconds in runs])
-            for stage, runs in self._measured.items()
+            stage: fit_cost(list(sizes), [median(seconds) for seconds in sizes.values()])
+            for stage, sizes in self._measured.items()
         }
 
     def _followers(self) -> dict[int, tuple[int, ...]]:
@@ -89,14 +92,24 @@ class Calibration:
             for lane in lanes
         }
 
-    def _walk_all(
-        self, runners: Runners, tensors: Mapping[str, Array], count: int, repeats: int = REPEATS
-    ) -> float:
-        """Walk so many samples through every task; return the seconds of one repeat."""
+    def _time(self, runners: Runners, tensors: Mapping[str, Array], count: int) -> float:
+        """Walk so many samples a few times, and note the times; return the seconds of one walk."""
+        self._walk_all(runners, tensors, count)
         started_s = time.perf_counter()
+        for _ in range(WALKS):
+            self._walk_all(runners, tensors, count, self._measured)
+        return (time.perf_counter() - started_s) / WALKS
+
+    def _walk_all(
+        self,
+        runners: Runners,
+        tensors: Mapping[str, Array],
+        count: int,
+        measured: Measured | None = None,
+    ) -> None:
+        """Walk so many samples through every task; note the times where they count."""
         for task in self._plan.tasks.values():
-            self._walk_task(runners, task, tensors, count, repeats)
-        return (time.perf_counter() - started_s) / repeats
+            self._walk_task(runners, task, tensors, count, measured)
 
     def _walk_task(
         self,
@@ -104,7 +117,7 @@ class Calibration:
         task: TaskPlan,
         tensors: Mapping[str, Array],
         count: int,
-        repeats: int,
+        measured: Measured | None,
     ) -> None:
         shapes = tuple(tensors[name].shape for name in self._plan.manifest.tensors)
         requests = [
@@ -115,7 +128,7 @@ class Calibration:
                 units = [unit for request in requests for unit in self._enter(request, lane)]
                 fitting = max(1, self._max_batch_rows // lane.unit_rows)
                 for first in range(0, len(units), fitting):
-                    self._walk_lane(runners, lane, units[first : first + fitting], repeats)
+                    self._walk_lane(runners, lane, units[first : first + fitting], measured)
                 for unit in units:
                     unit.request.finished.setdefault(lane.name, []).append(unit)
         finally:
@@ -130,7 +143,7 @@ class Calibration:
         return units
 
     def _walk_lane(
-        self, runners: Runners, lane: LanePlan, units: Sequence[Unit], repeats: int
+        self, runners: Runners, lane: LanePlan, units: Sequence[Unit], measured: Measured | None
     ) -> None:
         shapes, slab = units[0].request.shape_key, units[0].slab
         assert slab is not None, "the units have their slots"
@@ -138,15 +151,13 @@ class Calibration:
         for place, stage in enumerate(lane.stages):
             runner = runners.of(lane, place, shapes, slab)
             batch = runner.load(place, units, slots)
-            seconds = []
-            for _ in range(repeats):
-                started_s = time.perf_counter()
-                batch.frame.call()
-                if stage.layer in lane.heads:
-                    runner.head(lane.heads[stage.layer], batch)
-                seconds.append(time.perf_counter() - started_s)
+            started_s = time.perf_counter()
+            batch.frame.call()
+            if stage.layer in lane.heads:
+                runner.head(lane.heads[stage.layer], batch)
+            seconds = time.perf_counter() - started_s
             runner.keep(batch)
-            rows = len(units) * lane.unit_rows
-            self._measured[lane.index, place].append((rows, min(seconds)))
+            if measured is not None:
+                measured[lane.index, place][len(units) * lane.unit_rows].append(seconds)
         if lane.final_head is not None:
             runner.head(lane.final_head, batch)

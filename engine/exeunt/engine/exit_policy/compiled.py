@@ -120,7 +120,7 @@ class LanePolicy:
         """
         limits = self.thresholds[evidence.layer - 1] if thresholds is None else thresholds
         layer = evidence.layer
-        if len(self.rules) == 1 and (evidence.logits is not None or self.reads_hidden):
+        if len(self.rules) == 1 and (evidence.logits is not None) == self.reads_logits:
             return self._judge_by_one(evidence, units, limits[0])
         scores = np.full((len(self.rules), units), np.nan, dtype=np.float32)
         fired = np.zeros((len(self.rules), units), dtype=np.bool_)
@@ -138,14 +138,16 @@ class LanePolicy:
         return Verdict(leave, fired.argmax(axis=0), scores)
 
     def _judge_by_one(self, evidence: Evidence, units: int, limits: NDArray[np.float64]) -> Verdict:
-        """Judge by the only rule, in fewer steps: most policies have one."""
+        """Judge by the only rule, in fewer steps: most policies have one.
+
+        A score made of logits is NaN, and a streak 0, where they hold no finite answer: neither
+        fires.
+        """
         (rule,) = self.rules
         scores = rule.criterion.score(evidence)
         leave = np.zeros(units, dtype=np.bool_)
         if evidence.layer >= rule.min_layer:
             leave = rule.criterion.fires(scores, limits)
-            if evidence.logits is not None:
-                leave &= answerable(evidence.logits)
         return Verdict(leave, np.zeros(units, dtype=np.intp), scores[np.newaxis])
 
 

@@ -99,14 +99,15 @@ def _leave(
     lane, layer = ran.lane, ran.layer
     leaving = np.flatnonzero(verdict.leave)
     answers: Logits | None = None
+    sound: NDArray[np.bool_] | None = None
     if logits is not None:
-        answers = logits[leaving]
+        answers = logits[leaving]  # finite, or no rule had fired
     elif layer in lane.heads:
         whole = ran.logits(lane.heads[layer])
         answers = whole[leaving if places is None else places[leaving]]
+        sound = answerable(answers)
     elif lane.last_head is not None:
         return {}  # no exit head after this layer: there is nothing to answer with
-    sound = None if answers is None else answerable(answers)
     exits: Exits = {}
     for row, order in enumerate(leaving.tolist()):
         if sound is not None and not sound[row]:

@@ -42,7 +42,8 @@ class Router:
         if request.abandoned:  # it failed elsewhere, or its caller has left: nothing goes on
             request.let_go()
             return []
-        if found.logits is not None and not answerable(found.logits):
+        # Who left by a rule has been judged by finite logits.
+        if not found.fired and found.logits is not None and not answerable(found.logits):
             error = ModelOutputInvalid(
                 f"lane {lane.name!r} answered with logits that are not finite numbers at layer"
                 f" {found.layer}: check the checkpoint and its precision"
