@@ -131,6 +131,33 @@ def test_a_closed_loop_keeps_the_engine_busy_and_its_batches_full() -> None:
     assert found.measurement.rho == pytest.approx(3.5 / 6, rel=0.01)
 
 
+def test_streams_run_batches_at_once() -> None:
+    """Two streams whose batches take as long as one's serve twice as much, never more at a time."""
+    load, given = {"in_flight": 64, "seconds": 20.0}, costs()
+    one, trace = run(given, settings(load, {"max_batch_rows": 8})), Trace()
+    two = run(given, settings(load, {"max_batch_rows": 8, "streams": 2, "threads": 2}), trace)
+    assert two.log.utilisation == pytest.approx(1.0, abs=1e-3)
+    rates = [found.measurement.requests_per_second for found in (one, two)]
+    assert rates[1] == pytest.approx(2 * rates[0], rel=0.03)
+    for stream in (0, 1):
+        own = [batch for batch in trace.batches if batch.stream == stream]
+        assert own
+        for earlier, later in pairwise(sorted(own, key=lambda batch: batch.started_s)):
+            assert earlier.ended_s <= later.started_s + 1e-9
+    ends = [batch.ended_s for batch in trace.batches]
+    assert ends == sorted(ends)
+
+
+def test_a_cost_file_is_simulated_with_a_stream_more_at_low_load() -> None:
+    wanted = {"rate": 20.0, "seconds": 50.0, "arrivals": "constant"}
+    given = costs(lane(alpha_s=0.0, beta_s=0.001))
+    one, two = (
+        run(given, settings(wanted, {"streams": streams, "threads": streams})) for streams in (1, 2)
+    )
+    assert two.measurement.mean_ms == pytest.approx(one.measurement.mean_ms)
+    assert two.log.utilisation == pytest.approx(one.log.utilisation / 2)
+
+
 def test_the_window_counts_the_busy_time_inside_it() -> None:
     wanted = settings({"rate": 20.0, "seconds": 50.0, "warm_up": 10.0, "arrivals": "constant"})
     found = run(costs(lane(alpha_s=0.0, beta_s=0.001)), wanted)

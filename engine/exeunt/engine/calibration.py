@@ -22,6 +22,7 @@ SMALL_BATCH = 4
 # weights and its code in the caches, which it does not in service.
 WALKS = 3
 BUDGET_S = 1.0  # of one walk at the largest batch; where it would take longer, a smaller one serves
+WARM_S = 30.0  # of running all batch sizes; those of the longest samples are always run
 
 Measured = dict[tuple[int, int], dict[int, list[float]]]  # by lane and stage: seconds by rows
 
@@ -64,20 +65,26 @@ class Calibration:
             self._walk_all(runners, tensors, largest)
         return Costs(stages, self._followers())
 
-    def warm_sizes(self, runners: Runners, tensors: Mapping[str, Array]) -> None:
+    def warm_sizes(self, runners: Runners, blank: Sequence[Mapping[str, Array]]) -> None:
         """Run every stage once at every batch size, the largest first.
 
-        For backends that compile kernels for each shape that they meet.
+        For backends that compile kernels for each shape that they meet. That takes a millisecond a
+        layer, and a large model so long to run all sizes of all its lengths that the longest one,
+        and what fits into half a minute, has to do.
 
         Args:
             runners: of any stream.
-            tensors: one blank sample's raw tensors, without a sample axis.
+            blank: raw tensors of one sample of each size, ascending.
 
         Raises:
             SegmentError: a segment failed.
         """
-        for count in range(max(1, self._max_batch_rows // self._plan.rows), 0, -1):
-            self._walk_all(runners, tensors, count)
+        end_s = time.perf_counter() + WARM_S
+        for tensors in reversed(blank):
+            for count in range(max(1, self._max_batch_rows // self._plan.rows), 0, -1):
+                if tensors is not blank[-1] and time.perf_counter() > end_s:
+                    return
+                self._walk_all(runners, tensors, count)
 
     def _fit(self) -> dict[tuple[int, int], SegmentCost]:
         return {

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,6 @@ from exeunt.engine.backends.base import Array, Backend, LoadedSegment
 from exeunt.engine.backends.registry import open_backend
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.reader import Bundle, default_bundle
-from exeunt.engine.calibration import Calibration
 from exeunt.engine.capacity import check_memory, check_sizes, check_threads
 from exeunt.engine.config import EngineConfig, engine_config
 from exeunt.engine.determinism import refuse_batch_dependent
@@ -30,11 +29,11 @@ from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.lanes.slabs import Slabs
 from exeunt.engine.layouts import choose_layouts
-from exeunt.engine.own_time import own_step_s
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
 from exeunt.engine.scheduling import Costs
 from exeunt.engine.scheduling.opening import open_scheduler
+from exeunt.engine.start_up import StartUp
 from exeunt.engine.stats import EngineStats
 from exeunt.engine.step.executor import Executor
 from exeunt.engine.step.routing import Router
@@ -78,7 +77,10 @@ class Engine:
         resident = max(1, config.resident_rows // self._plan.rows)
         self._slabs = Slabs(resident)
         streams = [Runners(config.max_batch_rows) for _ in range(config.streams)]
-        self.costs = self._warm_up(streams) if config.warm_up else None
+        self.costs: Costs | None = None
+        if config.warm_up and self._blank:
+            start_up = StartUp(self._plan, self._slabs, streams, self._policy)
+            self.costs = start_up.measure(self._blank, config, backend)
         check_memory(self.slot_bytes, resident, self._plan.rows)
         scheduler = open_scheduler(config, self.costs, self._plan.lanes, resident * self._plan.rows)
         executors = [Executor(runners, time.monotonic) for runners in streams]
@@ -348,27 +350,6 @@ class Engine:
     def _recommended(self) -> ExitPolicy:
         own = self.bundle.manifest.exit_policy
         return never() if own is None else parse_exit_policy(own, "the bundle's manifest")
-
-    def _warm_up(self, streams: Sequence[Runners]) -> Costs | None:
-        """Run every segment at the sizes that are known; return what the largest ones cost."""
-        if not self._blank:
-            return None
-        calibration = Calibration(
-            self._plan, self._slabs, self.compile(never()), self.config.max_batch_rows
-        )
-        if self._backend.compiles_shapes:
-            for tensors in self._blank:
-                calibration.warm_sizes(streams[0], tensors)
-        costs = calibration.measure(streams, self._blank[-1])
-        own_s = own_step_s(
-            self._plan,
-            self._slabs,
-            streams[0],
-            self._policy,
-            self._blank[-1],
-            self.config.max_batch_rows,
-        )
-        return costs.beside(own_s)
 
     def _self_check(self) -> None:
         """Run every segment once; a bundle whose sizes are not known has no sample to run."""

@@ -34,8 +34,11 @@ from exeunt.engine.errors import ConfigError
 MOST_QUEUED_ROWS = 2**31  # until it is known how many a pass needs
 SEGMENT_PEERS = get_args(SegmentPeer)
 # In the search for the baseline's best batch; the best is then measured in turns with the engine.
-SEARCH_SAMPLES, SEARCH_REPEATS = 64, 1  # samples of each caller
-SEARCH_SIZES = (4, 8, 16, 32, 64)  # smaller ones are slower on every backend measured so far
+# Of each caller, in the search: a part of a pass, but at least so many samples. Larger batches than
+# it has samples are not tried.
+SEARCH_SHARE, LEAST_SEARCHED, SEARCH_REPEATS = 8, 16, 1
+# Smaller ones are slower on every backend measured so far, and 64 was never quicker beyond noise.
+SEARCH_SIZES = (4, 8, 16, 32)
 Progress = Callable[[str], None]
 
 
@@ -118,8 +121,9 @@ def _best_static(
     samples: list[Sample],
     cache_dir: Path | None,
 ) -> tuple[Peer, dict[str, float]]:
+    each = max(settings.counted // SEARCH_SHARE, LEAST_SEARCHED)
     wanted = FullDepth(
-        samples=samples[: SEARCH_SAMPLES * settings.streams],
+        samples=samples[: each * settings.streams],
         threads=settings.compute_threads,
         streams=settings.streams,
         precision=settings.precision,

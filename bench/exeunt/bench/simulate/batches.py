@@ -28,10 +28,14 @@ class Count:
 
 @dataclass
 class BatchLog:
-    """What ran from `start_s` to `end_s`: by lane and stage, and by the policy's reason."""
+    """What ran from `start_s` to `end_s`: by lane and stage, and by the policy's reason.
+
+    streams: that could run batches at once.
+    """
 
     start_s: float
     end_s: float
+    streams: int = 1
     stages: dict[tuple[int, int], Count] = field(default_factory=dict)
     reasons: dict[Reason, Count] = field(default_factory=dict)
 
@@ -53,6 +57,6 @@ class BatchLog:
 
     @property
     def utilisation(self) -> float:
-        """Share of the window in which a batch ran."""
+        """Share of the window in which a stream ran a batch."""
         busy_s = sum(count.seconds for count in self.reasons.values())
-        return busy_s / (self.end_s - self.start_s)
+        return busy_s / (self.streams * (self.end_s - self.start_s))

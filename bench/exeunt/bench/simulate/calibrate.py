@@ -70,6 +70,7 @@ def calibrate(
             "backend": config.backend,
             "precision": config.precision,
             "threads": config.compute_threads,
+            "streams": config.streams,
             "cpu": machine.cpu,
             "cores": machine.cores,
         },

@@ -13,7 +13,7 @@ from exeunt.bench.simulate.settings import SAMPLES, Measurable
 from exeunt.bench.workloads import draw_exits, draw_samples, uniter_base_bundle, uniter_config
 from exeunt.bench.workloads.lane import single_lane
 from exeunt.engine import Engine
-from exeunt.engine.backends import open_backend
+from exeunt.engine.backends import Backend, open_backend
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.config import EngineConfig
 from exeunt.engine.errors import ConfigError
@@ -61,6 +61,12 @@ def _exits_can_be_drawn(manifest: Manifest) -> bool:
         return False
 
 
+def _writer(config: EngineConfig) -> Backend:
+    # One thread pool a process: where the engine computes under ONNX Runtime, it is the engine's.
+    streams = config.streams if config.backend == "onnxruntime" else 1
+    return open_backend("onnxruntime", config.compute_threads, streams=streams)
+
+
 @contextmanager
 def open_measured(
     what: Measurable, config: EngineConfig, progress: Progress | None = None
@@ -82,7 +88,7 @@ def open_measured(
         model = uniter_config(hidden=what.hidden)
         config = config.model_copy(update={"sizes": {"S": (model.words,), "R": (model.regions,)}})
         inputs: list[Tensors] = list(draw_samples(model, INPUTS))
-        with closing(open_backend("onnxruntime", config.compute_threads)) as writer:
+        with closing(_writer(config)) as writer:
             bundle = uniter_base_bundle(model, backend=writer)
         with Engine.open(bundle, config) as engine:
             yield Measured(engine, inputs, what.task)

@@ -19,14 +19,15 @@ SEED = 0
 class Served:
     """One loop.
 
-    batches: in their order. spent: the counters' increase. wall_s: from the first batch's start to
-    the last one's end. requests: that were answered.
+    batches: in the order of their ends. spent: the counters' increase. wall_s: from the first
+    batch's start to the last one's end. requests: that were answered. streams: that ran.
     """
 
     batches: Sequence[TracedBatch]
     spent: StepTimes
     wall_s: float
     requests: int
+    streams: int
 
     @property
     def batch_units(self) -> float:
@@ -37,7 +38,8 @@ class Served:
     def between_s(self) -> float:
         """Seconds between batches, without rests, that no step accounts for: taking requests in."""
         ran_s = sum(batch.ended_s - batch.started_s for batch in self.batches)
-        return max(0.0, self.wall_s - ran_s - self.spent.schedule_s - self.spent.route_s)
+        spent_s = ran_s + self.spent.schedule_s + self.spent.route_s
+        return max(0.0, self.streams * self.wall_s - spent_s)
 
 
 class Serving:
@@ -75,5 +77,7 @@ class Serving:
             )
         now = vars(self._engine.stats.step)
         spent = StepTimes(**{name: value - getattr(before, name) for name, value in now.items()})
-        wall_s = trace.batches[-1].ended_s - trace.batches[0].started_s
-        return Served(trace.batches, spent, wall_s, len(run.outcomes))
+        first_s = min(batch.started_s for batch in trace.batches)
+        wall_s = trace.batches[-1].ended_s - first_s
+        streams = self._engine.config.streams
+        return Served(trace.batches, spent, wall_s, len(run.outcomes), streams)

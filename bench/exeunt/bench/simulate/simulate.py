@@ -88,7 +88,7 @@ def simulate(
         trace: is filled as an engine fills its own.
     """
     load, exits = workload.settings.load, workload.exits(repeat)
-    log = BatchLog(load.warm_up, workload.end_s)
+    log = BatchLog(load.warm_up, workload.end_s, workload.settings.engine.streams)
     simulator = Simulator(
         costs,
         workload.settings.engine,

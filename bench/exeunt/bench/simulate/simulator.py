@@ -3,6 +3,8 @@
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
 from random import Random
 
 from exeunt.bench.load import Outcome, Reading
@@ -13,6 +15,7 @@ from exeunt.bench.simulate.walk import SimulatedRequest, SimulatedUnit, simulate
 from exeunt.engine.config import EngineConfig
 from exeunt.engine.errors import QueueFull
 from exeunt.engine.scheduling.opening import plan_scheduling
+from exeunt.engine.scheduling.policy import Reason
 from exeunt.engine.scheduling.scheduler import UnitScheduler
 from exeunt.engine.trace import MAX_BATCHES, Trace, TracedBatch
 
@@ -30,12 +33,24 @@ def _residents(costs: CostFile, config: EngineConfig) -> int:
     return max(1, config.resident_rows // costs.rows)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Running:
+    """A batch that a stream runs. number: counts the batches, for an order of equal ends."""
+
+    ended_s: float
+    number: int
+    stream: int
+    batch: Sequence[SimulatedUnit]
+    started_s: float
+    reason: Reason
+
+
 class Simulator:
     """One engine that serves one source, step by step, as `Worker` does.
 
     Args:
         costs: of segments and steps.
-        config: the engine's; batches, queue, residents and policy are read.
+        config: the engine's; batches, streams, queue, residents and policy are read.
         source: sends the requests.
         exits: the exit layer in each lane, by the sample's place.
         log: counts the batches.
@@ -64,6 +79,9 @@ class Simulator:
         self._residents = _residents(costs, config)
         self._source, self._exits, self._log, self._trace = source, exits, log, trace
         self._now_s = 0.0
+        self._idle = list(range(config.streams - 1, -1, -1))  # streams without a batch
+        self._running: list[_Running] = []  # a heap, the next one to end first
+        self._batches = 0
         self._sent = 0
         self._in_system = 0
         self._resident = 0
@@ -73,13 +91,14 @@ class Simulator:
     def run(self) -> list[Outcome]:
         """Serve every request that comes and return what became of them, in that order."""
         while True:
-            self._take_in()
-            batch = self._scheduler.next_batch(self._now_s)
-            if batch:
-                self._step(batch)
-            elif self._source.next_s < math.inf:
+            while self._idle and self._start():
+                pass
+            ends_s = self._running[0].ended_s if self._running else math.inf
+            if self._idle and self._source.next_s < ends_s:
                 self._now_s = self._source.next_s
                 self._receive(self._now_s)
+            elif self._running:
+                self._end(heappop(self._running))
             else:
                 return self._outcomes
 
@@ -102,16 +121,18 @@ class Simulator:
                 SimulatedRequest(self._sent, sample, sent_s, self._exits(sample), deadline_s, left)
             )
 
-    def _take_in(self) -> None:
-        """Let requests enter their lanes, as many as the slabs have room for."""
+    def _take_in(self) -> float:
+        """Let requests enter their lanes, as many as there is room for; return when it is done."""
         self._receive(self._now_s)
+        now_s = self._now_s
         while self._waiting and self._resident < self._residents:
             request = self._waiting.popleft()
             self._resident += 1
-            self._now_s += self._request_s
+            now_s += self._request_s
             for lane in self._lanes:
                 if not lane.waits_for:
-                    self._enter(request, lane.index, self._now_s)
+                    self._enter(request, lane.index, now_s)
+        return now_s
 
     def _enter(self, request: SimulatedRequest, index: int, now_s: float) -> None:
         lane = self._lanes[index]
@@ -119,27 +140,44 @@ class Simulator:
         units = [SimulatedUnit(request, lane, last, lane.unit_rows) for _ in range(lane.units)]
         self._scheduler.add(units, now_s)
 
-    def _step(self, batch: Sequence[SimulatedUnit]) -> None:
-        lane, stage, started_s = batch[0].lane, batch[0].stage, self._now_s
-        rows = len(batch) * lane.unit_rows
+    def _start(self) -> bool:
+        """Let an idle stream begin a batch; return whether there was one."""
+        now_s = self._take_in()
+        batch = self._scheduler.next_batch(now_s, len(self._idle))
+        if not batch:
+            return False
+        lane, stage = batch[0].lane, batch[0].stage
         constant_s, row_s = lane.batch_s[stage]
-        seconds = constant_s + row_s * rows
+        seconds = constant_s + row_s * len(batch) * lane.unit_rows
         if self._spread:
             seconds *= self._random.choice(self._spread)
-        ended_s = started_s + seconds
+        self._batches += 1
+        reason, stream = self._scheduler.reason, self._idle.pop()
+        heappush(
+            self._running,
+            _Running(now_s + seconds, self._batches, stream, batch, now_s, reason),
+        )
+        return True
+
+    def _end(self, ran: _Running) -> None:
+        """Move a batch's units on; its stream is idle again."""
+        batch, ended_s = ran.batch, ran.ended_s
+        lane, stage = batch[0].lane, batch[0].stage
+        self._now_s = ended_s
+        self._idle.append(ran.stream)
         self._receive(ended_s)
         staying: list[SimulatedUnit] = []
         leaving: list[SimulatedUnit] = []
         for unit in batch:
             unit.stage += 1
             (leaving if unit.stage > unit.last_stage else staying).append(unit)
-        self._log.add(lane, stage, rows, started_s, ended_s, self._scheduler.reason)
+        rows = len(batch) * lane.unit_rows
+        self._log.add(lane, stage, rows, ran.started_s, ended_s, ran.reason)
         if self._trace is not None:
-            self._record(batch, stage, started_s, ended_s, leaving)
-        self._scheduler.add(staying, ended_s)
+            self._record(ran, stage, leaving)
+        self._scheduler.add_alike(staying, ended_s)
         for unit in leaving:
             self._leave(unit, ended_s)
-        self._now_s = ended_s
 
     def _leave(self, unit: SimulatedUnit, now_s: float) -> None:
         request, lane = unit.request, unit.lane
@@ -163,29 +201,23 @@ class Simulator:
         self._outcomes.append(Outcome(request.sample, sent_s, sent_s, now_s, None, reading))
         self._source.answered(now_s)
 
-    def _record(
-        self,
-        batch: Sequence[SimulatedUnit],
-        stage: int,
-        started_s: float,
-        ended_s: float,
-        leaving: Sequence[SimulatedUnit],
-    ) -> None:
+    def _record(self, ran: _Running, stage: int, leaving: Sequence[SimulatedUnit]) -> None:
         assert self._trace is not None, "asked before"
         if len(self._trace.batches) >= MAX_BATCHES:
             self._trace.dropped += 1
             return
-        lane = batch[0].lane
+        lane = ran.batch[0].lane
         why = "drawn" if lane.layers[stage] < lane.depth else "depth"
         self._trace.batches.append(
             TracedBatch(
-                started_s,
-                ended_s,
+                ran.started_s,
+                ran.ended_s,
                 lane.name,
                 lane.segments[stage],
                 lane.layers[stage],
-                self._scheduler.reason,
-                tuple(unit.request.number for unit in batch),
+                ran.reason,
+                tuple(unit.request.number for unit in ran.batch),
                 tuple((unit.request.number, why) for unit in leaving),
+                ran.stream,
             )
         )

@@ -41,6 +41,7 @@ def command(
     backend: options.Backend = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
+    streams: options.Streams = None,
     against_measurement: options.Against = False,
     trace: options.Trace = None,
     as_json: options.Json = False,
@@ -84,6 +85,7 @@ def command(
         backend=backend,
         precision=precision,
         threads=threads,
+        streams=streams,
     )
     request = _Request(
         bundle, hidden, task, costs, save_costs, measure_seconds, against_measurement, trace

@@ -51,11 +51,12 @@ MaxQueuedRows = Annotated[
     int | None, Option(help="Rows admitted at once; others are refused. (1024)")
 ]
 MaxResidentRows = Annotated[
-    int | None, Option(help="Of those, rows that have entered their lanes. (four batches)")
+    int | None, Option(help="Of those, rows that have entered their lanes. (eight batches)")
 ]
 Backend = Annotated[str | None, Option(help="What runs the segments. (onnxruntime)")]
 Precision = Annotated[str | None, Option(help="fp32, or bf16 under openvino. (fp32)")]
 Threads = Annotated[int | None, Option(help="Compute threads; 0: one a core. (0)")]
+Streams = Annotated[int | None, Option(help="Batches that run at once. (1)")]
 Against = Annotated[
     bool,
     Option(
