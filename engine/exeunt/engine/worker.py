@@ -80,8 +80,8 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait until the slabs have room."""
-        return len(self._waiting)
+        """Requests that wait until a stream has time for them and the slabs have room."""
+        return len(self._waiting) + self._inbox.qsize()
 
     @property
     def scheduler(self) -> Scheduler:
