@@ -1,6 +1,6 @@
 """Measuring what segments and steps cost in an engine that serves: the simulator's numbers.
 
-The engine's own start-up calibration times segments alone, the best of three; in service there are
+The engine's own start-up calibration times segments alone, three times; in service there are
 a load generator beside it, caches that others use, and the steps' own work. So the engine serves:
 as many requests at once as it holds, a batch of them, and Poisson arrivals that let it rest. Its
 trace and its counters say what a batch of each size took.
