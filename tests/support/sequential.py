@@ -66,6 +66,20 @@ class SequentialModel:
         self._lane(answering, {name: array[0] for name, array in tensors.items()}, walk)
         return walk
 
+    def follow(self, tensors: Mapping[str, Array], tokens: list[int]) -> list[Left]:
+        """Walk a single task's loop along given tokens; return where each step left.
+
+        The last one's logits are those of what follows the tokens.
+        """
+        lane = self._manifest.lane(self._manifest.tasks[0].lane)
+        walk, own = Walk(), dict[str, Array]()
+        sample = {name: array[0] for name, array in tensors.items()}
+        for source in lane.join:
+            self._lane(source, sample, walk)
+        unit = _Unit(self, lane, [0], own, sample, walk, forced=list(tokens))
+        unit.walk()
+        return walk.left[lane.name]
+
     def _lane(self, name: str, tensors: Mapping[str, Array], walk: Walk) -> None:
         if name in walk.states:
             return
@@ -108,13 +122,13 @@ class _Unit:
     tensors: Mapping[str, Array]
     walk_: Walk
     tokens: list[int] = field(default_factory=list)
+    caches: dict[str, list[Array]] = field(default_factory=dict)  # by state, a slice for each token
+    layer: int = 0
+    forced: list[int] | None = None  # tokens to follow, in place of the best ones
 
     def walk(self) -> None:
         lane = self.lane
-        for state, spec in lane.state.items():
-            if spec.role == "cache":
-                shape = [len(self.rows), *(int(dim) for dim in spec.shape)]
-                self.own[state] = np.zeros(shape, dtype=spec.dtype)
+        self.caches = {name: [] for cache in lane.caches for name in cache.appended}
         for name in lane.setup:
             self.own |= self.model.run(name, self.read)
         while True:
@@ -123,7 +137,14 @@ class _Unit:
             if lane.loop is None:
                 return
             assert left.logits is not None
-            self.tokens.append(int(np.argmax(left.logits)))
+            if left.layer < len(lane.layers) and lane.caches:
+                self.skip(left.layer)
+            if self.forced is not None:
+                if len(self.tokens) == len(self.forced):
+                    return
+                self.tokens.append(self.forced[len(self.tokens)])
+                continue
+            self.tokens.append(self.next_token(left.logits))
             if self.tokens[-1] == lane.loop.eos or len(self.tokens) == lane.loop.max_steps:
                 self.walk_.tokens = self.tokens
                 return
@@ -134,8 +155,8 @@ class _Unit:
             self.own |= self.model.run(lane.entry, self.read)
         answers: list[int] = []
         for layer, name in enumerate(lane.layers, 1):
-            before = dict(self.own)
-            self.own |= self.model.run(name, self.read)
+            before, self.layer = dict(self.own), layer
+            self.take(self.model.run(name, self.read))
             logits = self.head(lane.heads[layer]) if layer in lane.heads else None
             if logits is not None:
                 answers.append(int(np.argmax(logits)))
@@ -151,6 +172,69 @@ class _Unit:
         last = lane.final_head or lane.heads.get(len(lane.layers))
         return Left(len(lane.layers), None, self.head(last) if last else None)
 
+    def take(self, outputs: dict[str, Array]) -> None:
+        """Keep a segment's outputs: slices behind the caches, states in place of the old ones."""
+        for name, array in outputs.items():
+            if name in self.caches:
+                self.caches[name].append(array)
+            else:
+                self.own[name] = array
+
+    def skip(self, layer: int) -> None:
+        """Fill the caches of the layers behind an exit, at once and one after the other."""
+        rules, lane = self.model.rules_of(self.lane.name), self.lane
+        assert rules is not None
+        exit_caches = lane.caches[layer - 1]
+        for other in range(layer + 1, len(lane.layers) + 1):
+            own = lane.caches[other - 1]
+            if rules.fill == "propagate":
+                self.take(self.model.run(lane.propagate[other], self.read))
+            elif rules.fill == "copy-token":
+                for source, name in zip(exit_caches.appended, own.appended, strict=True):
+                    self.caches[name].append(self.caches[source][-1])
+            elif rules.fill == "copy-layer":
+                for source, name in zip(exit_caches.appended, own.appended, strict=True):
+                    self.caches[name] = list(self.caches[source])
+                for source, name in zip(exit_caches.context, own.context, strict=True):
+                    self.own[name] = self.own[source]
+
+    def next_token(self, logits: Array) -> int:
+        loop = self.lane.loop
+        assert loop is not None
+        allowed = np.ones(len(logits), dtype=bool)
+        allowed[list(loop.never)] = False
+        if len(self.tokens) < loop.min_tokens:
+            allowed[loop.eos] = False
+        if loop.closed and len(self.tokens) == loop.max_steps - 1:
+            allowed = np.arange(len(logits)) == loop.eos
+        return int(np.argmax(np.where(allowed, logits, -np.inf)))
+
+    def cache(self, name: str) -> Array:
+        spec = self.lane.state[name]
+        shape = (1, *(int(dim) for dim in spec.shape))
+        whole = np.zeros(shape, dtype=spec.dtype)
+        for place, one in enumerate(self.caches[name]):
+            whole[:, place] = one
+        return whole
+
+    def threshold(self, rule: RuleSpec, layer: int) -> float:
+        """Return a rule's threshold at this layer and this token."""
+        theta = rule.threshold[layer - 1] if isinstance(rule.threshold, tuple) else rule.threshold
+        assert theta is not None
+        decay, loop = rule.options.decay, self.lane.loop
+        if decay is None:
+            return theta
+        assert loop is not None
+        step, total = len(self.tokens), decay.steps or loop.max_steps
+        falling = np.exp(-decay.tau * step / total)
+        if decay.schedule == "mue":
+            return decay.beta * theta + (1 - decay.beta) * falling
+        if decay.schedule == "calm":
+            return float(np.clip(0.9 * theta + 0.1 * falling, 0, 1))
+        if decay.schedule == "t5x":
+            return theta * (0.9 + 0.1 * falling)
+        return 1.0 if step < total / 3 else 0.9 * theta + 0.1 * np.exp(-(step + 1) / total)
+
     def fires(
         self,
         rule: RuleSpec,
@@ -161,10 +245,7 @@ class _Unit:
     ) -> bool:
         if rule.criterion == "never" or layer < rule.min_layer:
             return False
-        threshold = (
-            rule.threshold[layer - 1] if isinstance(rule.threshold, tuple) else rule.threshold
-        )
-        assert threshold is not None
+        threshold = self.threshold(rule, layer)
         if rule.criterion == "cosine":
             score = self.similarity(before, rule.options.reduction)
             return self.note(score, threshold) and score > threshold
@@ -214,7 +295,7 @@ class _Unit:
     def read(self, text: str) -> Array:
         scope, _, name = text.rpartition(".")
         if not scope:
-            return self.own[name]
+            return self.cache(name) if name in self.caches else self.own[name]
         if scope == "loop":
             return self.loop(name)
         if scope == "input":
@@ -237,4 +318,6 @@ class _Unit:
             "token": known[-1:],
             "step": len(self.tokens),
         }
+        if self.lane.caches and self.layer:
+            line["cached"] = len(self.caches[self.lane.caches[self.layer - 1].appended[0]])
         return np.asarray([line[name]] * len(self.rows), dtype=np.int64)

@@ -88,6 +88,11 @@ class Ticket:
         """Rows that it was reserved for."""
         return self._rows
 
+    @property
+    def left(self) -> int:
+        """Rows that no request has taken yet."""
+        return self._left
+
     def take(self, rows: int) -> "Place":
         """Return the place of a request that uses up `rows` of the ticket's rows.
 
@@ -102,6 +107,17 @@ class Ticket:
                 )
             self._left -= rows
         return Place(self._admission, rows)
+
+    def grow(self, rows: int) -> None:
+        """Reserve so many rows more: a request turned out to need them.
+
+        Raises:
+            QueueFull: fewer places than that are left; the ticket stays as it is.
+        """
+        more = self._admission.reserve(rows)
+        with self._lock:
+            self._rows += more.rows
+            self._left += more.rows
 
     def release(self) -> None:
         """Free the rows that no request took."""

@@ -1,6 +1,6 @@
 """What a request is answered with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,10 +13,14 @@ MAX_UNNAMED = 64  # classes without labels beyond this are a vocabulary: only th
 
 @dataclass(frozen=True)
 class LaneReport:
-    """Where a sample left a lane: `exit_layer` of `depth`; the deepest of its rows or tokens."""
+    """Where a sample left a lane: `exit_layer` of `depth`; the deepest of its rows or tokens.
+
+    cached: whether the lane was not walked, since another request had computed its result.
+    """
 
     exit_layer: int
     depth: int
+    cached: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,12 @@ class Answer:
     labels: the task's, in the order of the logits; None where it has none. index: the most probable
     one's place. logits: float32 [C], the answering head's.
     exit_layer, depth: of the answering lane. criterion: what decided, `never` where no rule was
-    set. reason: "criterion" when it fired, "depth" when the row ran to the end. tokens,
-    token_exit_layers: of a generation.
+    set. reason: "criterion" when it fired, "depth" when the row ran to the end. tokens: of a
+    generation, the end token included; token_exit_layers: of the tokens that were computed (of an
+    allowed answer, up to the last that was not certain). text_score: of a search. detokenise: turns
+    tokens into a text.
+
+    Of allowed answers, labels are those, and logits their log-probabilities.
     """
 
     task: str
@@ -54,6 +62,15 @@ class Answer:
     policy_version: int
     tokens: tuple[int, ...] = ()
     token_exit_layers: tuple[int, ...] = field(default=())
+    text_score: float | None = None
+    detokenise: Callable[[Sequence[int]], str] | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> str | None:
+        """The generated text; None where there is none, or no tokenizer to write it with."""
+        if not self.tokens or self.detokenise is None:
+            return None
+        return self.detokenise(self.tokens)
 
     @property
     def label(self) -> str | None:

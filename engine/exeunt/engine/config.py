@@ -38,6 +38,7 @@ class EngineConfig(Frozen):
     submission; rows that can still meet it, but not later, go first. max_queued_rows: rows admitted
     at once; further requests are refused. max_resident_rows: of those, the rows that have entered
     their lanes; their states fill the slab. 0 takes eight batches, and two for each further stream.
+    state_cache_bytes: of what image lanes made of images seen before; 0 keeps nothing.
     warm_up: run every segment before
     the engine is ready, and measure what it costs. sizes: for bundles that take raw tensors, the
     values of each symbolic size to warm up with, ascending. exit_policy: criteria and thresholds;
@@ -56,6 +57,7 @@ class EngineConfig(Frozen):
     latency_target_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_queued_rows: int = Field(default=1024, ge=1)
     max_resident_rows: int = Field(default=0, ge=0)
+    state_cache_bytes: int = Field(default=64 * 2**20, ge=0)
     warm_up: bool = True
     sizes: dict[str, tuple[PositiveInt, ...]] = Field(default_factory=dict)
     exit_policy: ExitPolicy | None = None

@@ -17,6 +17,9 @@ from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.reader import Bundle, default_bundle
 from exeunt.engine.capacity import check_memory, check_sizes, check_threads
 from exeunt.engine.config import EngineConfig, engine_config
+from exeunt.engine.decoding.decoding import OnToken
+from exeunt.engine.decoding.door import GenerationDoor
+from exeunt.engine.decoding.options import Asked
 from exeunt.engine.determinism import refuse_batch_dependent
 from exeunt.engine.errors import InputError
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, never
@@ -28,6 +31,7 @@ from exeunt.engine.lanes.plan import TaskPlan, build_plan
 from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.lanes.slabs import Slabs
+from exeunt.engine.lanes.state_cache import StateCache
 from exeunt.engine.layouts import choose_layouts
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
@@ -67,14 +71,15 @@ class Engine:
         self._blank = warm_up_samples(bundle.manifest, config.sizes)
         self.layouts = choose_layouts(bundle.manifest, config, load, self._blank)
         packed = [lane for lane, layout in self.layouts.items() if layout == "packed"]
-        self._plan = build_plan(bundle.manifest, load, packed)
+        resident = max(1, config.resident_rows // max(lane.rows for lane in bundle.manifest.lanes))
+        self._door = GenerationDoor(bundle, config.limits, resident)
+        self._plan = build_plan(bundle.manifest, load, packed, self._door.detokenise)
         check_sizes(config, self._plan)
         self._policy = self.compile(config.exit_policy or self._recommended())
         self._checker = TensorChecker(bundle.manifest)
         self._prepare = SamplePreparer(bundle, config.limits)
         self._admission = Admission(config.max_queued_rows)
         self._numbers = itertools.count(1)
-        resident = max(1, config.resident_rows // self._plan.rows)
         self._slabs = Slabs(resident)
         streams = [Runners(config.max_batch_rows) for _ in range(config.streams)]
         self.costs: Costs | None = None
@@ -85,7 +90,8 @@ class Engine:
         scheduler = open_scheduler(config, self.costs, self._plan.lanes, resident * self._plan.rows)
         executors = [Executor(runners, time.monotonic) for runners in streams]
         self._residents = Residents(resident)
-        router = Router(self._slabs, self._residents, self.stats)
+        self.state_cache = StateCache(self._plan, config.state_cache_bytes)
+        router = Router(self._slabs, self._residents, self.stats, self.state_cache)
         self._worker = Worker(scheduler, executors, router, self.stats, self._self_check)
 
     @classmethod
@@ -219,22 +225,31 @@ class Engine:
         ticket: Ticket,
         sample: Mapping[str, object],
         exit_policy: CompiledPolicy | None = None,
+        on_token: OnToken | None = None,
     ) -> Pending:
         """Decode and tokenise a sample in this thread and hand it to the engine.
 
         Args:
             ticket: of `reserve`; its place is given back when the future ends.
-            sample: `image`, `images`, `text`, `task`, as the manifest's `inputs` ask.
+            sample: `image`, `images`, `text`, `task`, as the manifest's `inputs` ask; of a task
+                that generates, also `GenerationOptions`, with `allowed` as texts.
             exit_policy: in place of the engine's, from `compile`.
+            on_token: called with each token and its exit as soon as it is chosen, from the engine's
+                thread, which waits meanwhile; not of beams and allowed answers.
 
         Returns:
             The answer's future; cancelling it takes the sample out within one step.
 
         Raises:
             InputError: the sample cannot be used; the ticket is untouched.
+            QueueFull: its hypotheses need more places than are left.
         """
-        tensors = self._prepare(sample)
-        return self._enqueue(ticket, self._task(sample.get("task")), tensors, exit_policy)
+        if not isinstance(sample, Mapping):
+            raise InputError(f"a sample is a mapping, found a {type(sample).__name__}")
+        task = self._task(sample.get("task"))
+        asked = self._door.asked(sample, task)
+        tensors = self._prepare(self._door.prompted(sample, task))
+        return self._enqueue(ticket, task, tensors, exit_policy, asked, on_token)
 
     def submit_tensors(
         self,
@@ -242,26 +257,44 @@ class Engine:
         tensors: Mapping[str, object],
         task: str | None = None,
         exit_policy: CompiledPolicy | None = None,
+        generation: Mapping[str, object] | None = None,
+        on_token: OnToken | None = None,
     ) -> Pending:
         """Hand one sample's raw tensors (no sample axis) to the engine; see `submit`.
 
+        Args:
+            ticket: of `reserve`.
+            tensors: by name.
+            task: which one, where the bundle has several.
+            exit_policy: in place of the engine's.
+            generation: some of `GenerationOptions`, with `allowed` as texts or tokens.
+            on_token: see `submit`.
+
         Raises:
             TensorError: names, dtypes or shapes are not the manifest's.
+            InputError: an option is wrong.
         """
-        arrays = self._checker.sample(tensors)
-        return self._enqueue(ticket, self._task(task), arrays, exit_policy)
+        arrays, chosen = self._checker.sample(tensors), self._task(task)
+        asked = self._door.asked(generation or {}, chosen)
+        return self._enqueue(ticket, chosen, arrays, exit_policy, asked, on_token)
 
     def predict(self, sample: Mapping[str, object]) -> Answer:
         """Answer one sample; see `submit` for what it holds."""
         with self.reserve() as ticket:
             return self.submit(ticket, sample).result()
 
-    def run(self, tensors: Mapping[str, object], task: str | None = None) -> list[Answer]:
+    def run(
+        self,
+        tensors: Mapping[str, object],
+        task: str | None = None,
+        generation: Mapping[str, object] | None = None,
+    ) -> list[Answer]:
         """Serve raw tensors, named as in the manifest, with exits.
 
         Args:
             tensors: by name, each with a leading sample axis.
             task: which one, where the bundle has several.
+            generation: of all samples; see `submit_tensors`.
 
         Raises:
             TensorError: names, dtypes or shapes are not the manifest's.
@@ -269,9 +302,12 @@ class Engine:
         """
         chosen = self._task(task)
         count, arrays = self._checker.batch(tensors)
-        with self.reserve(count * self._plan.rows) as ticket:
+        asked = self._door.asked(generation or {}, chosen)
+        with self.reserve(count * self._plan.rows * asked.width) as ticket:
             pending = [
-                self._enqueue(ticket, chosen, {name: a[place] for name, a in arrays.items()}, None)
+                self._enqueue(
+                    ticket, chosen, {name: a[place] for name, a in arrays.items()}, None, asked
+                )
                 for place in range(count)
             ]
             return [future.result() for future in pending]
@@ -325,13 +361,19 @@ class Engine:
         task: TaskPlan,
         tensors: dict[str, Array],
         policy: CompiledPolicy | None,
+        asked: Asked,
+        on_token: OnToken | None = None,
     ) -> Pending:
-        rows = self._plan.rows
+        rows = self._plan.rows * asked.width
+        if rows > ticket.left:
+            ticket.grow(rows - ticket.left)
         shapes = tuple(tensors[name].shape for name in self.bundle.manifest.tensors)
         future = Pending(ticket.take(rows))
         now_s = time.monotonic()
         request = Request(task, tensors, shapes, policy or self._policy, future, now_s)
         request.number = next(self._numbers)
+        request.asked, request.on_token = asked, on_token
+        request.digests = self.state_cache.digests(task.lanes, tensors)
         if self.config.latency_target_s is not None:
             request.deadline_s = now_s + self.config.latency_target_s
         self._worker.submit(request)

@@ -17,7 +17,7 @@ from exeunt.engine.criteria import (
 )
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import Request
-from exeunt.engine.lanes.unit import Unit, enter_lane
+from exeunt.engine.lanes.unit import Unit, empty_caches, enter_lane
 from exeunt.engine.step.batch import gather, hidden_pair, run_head, run_packed, scatter, stack
 
 
@@ -44,6 +44,8 @@ def probe_lane(requests: list[Request], lane: LanePlan) -> LaneProbe:
     The lane's units are left as finished in the requests, so that later lanes can join them.
     """
     units = [unit for request in requests for unit in enter_lane(request, lane)]
+    for unit in units:
+        unit.tensors |= empty_caches(lane)
     record = LaneProbe()
     names = _criteria(lane)
     rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}

@@ -145,6 +145,10 @@ class Worker:
         self._take_in(place)
         self._recover()
         batch = self._scheduler.next_batch(time.monotonic(), self._sleeping + 1)
+        # Dropping who has left may leave others without the result that they waited for.
+        while not batch and (entering := self._router.adopt()):
+            self._scheduler.add(entering, time.monotonic())
+            batch = self._scheduler.next_batch(time.monotonic(), self._sleeping + 1)
         self._in_hand[place] = [unit.request for unit in batch]
         for unit in batch:
             unit.in_step = True
@@ -161,8 +165,9 @@ class Worker:
                 break
             if request is not None:
                 self._waiting.append(request)
+        self._scheduler.add(self._router.adopt(), time.monotonic())
         waiting, residents = self._waiting, self._router.residents
-        while waiting and not residents.full:
+        while waiting and residents.fits(waiting[0]):
             request = waiting.popleft()
             self._in_hand[place] = [request]
             self._scheduler.add(self._router.start(request), time.monotonic())
@@ -173,7 +178,7 @@ class Worker:
             if not self._scheduler.idle:  # another stream has moved units on meanwhile
                 return
             # Callers that leave together can empty the queues while others wait for their places.
-            if self._waiting and not self._router.residents.full:
+            if self._waiting and self._router.residents.fits(self._waiting[0]):
                 return
             self._sleeping += 1
         try:
@@ -238,7 +243,7 @@ class Worker:
     def _abandon(self, error: Exception) -> None:
         """Fail every request that is left, in the queues, in hand and in the inbox."""
         left = {unit.request for unit in self._scheduler.drain()} | set(self._waiting)
-        left.update(*self._in_hand)
+        left.update(*self._in_hand, self._router.waiting())
         self._waiting.clear()
         while True:
             try:

@@ -29,7 +29,7 @@ def ofa(eos: int = EOS) -> Manifest:
             f"dec.{layer:02}": segment(
                 "layer",
                 [
-                    *("hidden", f"self_k_{layer}", f"self_v_{layer}", "loop.step"),
+                    *("hidden", f"self_k_{layer}", f"self_v_{layer}", "loop.step", "loop.cached"),
                     *(f"cross_k_{layer}", f"cross_v_{layer}", "context_mask"),
                 ],
                 ["hidden", f"self_k_{layer}", f"self_v_{layer}"],
@@ -38,15 +38,13 @@ def ofa(eos: int = EOS) -> Manifest:
         },
         **{
             f"propagate.{layer:02}": segment(
-                "propagate_kv",
-                ["hidden", "loop.step", f"self_k_{layer}", f"self_v_{layer}"],
-                [f"self_k_{layer}", f"self_v_{layer}"],
+                "propagate_kv", ["hidden"], [f"self_k_{layer}", f"self_v_{layer}"]
             )
             for layer in decoder[1:]
         },
         "dec.logits": head(["hidden"]),
     }
-    cache = state("cache", HEADS, MAX_STEPS, HEAD_WIDTH)
+    cache = state("cache", MAX_STEPS, HEADS * HEAD_WIDTH)
     lanes: list[Record] = [
         {
             "name": name,
@@ -78,6 +76,13 @@ def ofa(eos: int = EOS) -> Manifest:
             "layers": [f"dec.{layer:02}" for layer in decoder],
             "heads": dict.fromkeys(decoder, "dec.logits"),
             "final_head": "dec.logits",
+            "caches": [
+                {
+                    "appended": [f"self_k_{layer}", f"self_v_{layer}"],
+                    "context": [f"cross_k_{layer}", f"cross_v_{layer}"],
+                }
+                for layer in decoder
+            ],
             "propagate": {layer: f"propagate.{layer:02}" for layer in decoder[1:]},
             "classes": VOCABULARY,
             "scores": ["cosine", "entropy"],

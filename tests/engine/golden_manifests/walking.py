@@ -40,6 +40,7 @@ FAMILIES = {
     "ofa": {
         "image": {"any": [{"criterion": "cosine", "threshold": 0.7}]},
         "text": {"any": [{"criterion": "cosine", "threshold": 0.95}]},
+        "decoder": {"any": [{"criterion": "cosine", "threshold": 0.9}]},
     },
 }
 
@@ -47,7 +48,8 @@ FAMILIES = {
 def open_engine(manifest: Manifest, rules: Rules, **config: object) -> tuple[Engine, FakeBackend]:
     backend = FakeBackend()
     policy = {"version": 7, "tasks": {"default": rules}}
-    settings = {"exit_policy": policy, "max_batch_rows": 8, **config}
+    # Without a state cache every lane is walked, and counted, for every sample.
+    settings = {"exit_policy": policy, "max_batch_rows": 8, "state_cache_bytes": 0, **config}
     return Engine.open(fake_bundle(manifest), settings, backend=backend), backend
 
 

@@ -4,6 +4,7 @@ A row's hidden state is h = a p + b q, with p and q fixed patterns of signs. Its
 and draws b in [0, 1) from the row's own inputs; every layer halves the distance of a to 1. So
 successive layers grow alike (cosine), heads grow sure (entropy) and settle on an answer (patience),
 rows with a larger b surer and later settled than others, and nothing depends on who shares a batch.
+A layer with caches appends numbers made of its input, and its b moves with what the caches hold.
 """
 
 import time
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from exeunt.engine.backends.base import Array, LoadedSegment, Tensors, bind_by_copy
 from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
 from exeunt.engine.bundle.tensors import (
+    CACHED,
     LOOP_TENSORS,
     PACK_TENSORS,
     Reference,
@@ -94,12 +96,44 @@ class _FakeSegment:
             (inputs[graph] for graph, (text, _) in self._inputs.items() if text == name), None
         )
         spec = self._lane.state[name]
+        if spec.role == "cache":
+            return self._slice(inputs, rows, spec)
         if old is not None:
-            return _advance(old) if spec.role == "carried" else old.copy()
+            if spec.role != "carried":
+                return old.copy()
+            return _advance(old, self._seen(inputs, rows))
         shape = (rows, *self._shape(spec, inputs))
         if spec.role != "carried" or not spec.dtype.startswith("float"):
             return np.ones(shape, dtype=spec.dtype)
         return _compose(np.zeros(rows), self._seeds(inputs, rows), shape).astype(spec.dtype)
+
+    def _slice(self, inputs: Tensors, rows: int, spec: StateSpec) -> Array:
+        """Return what a token appends to a cache: numbers of its own hidden state's."""
+        hidden = next(
+            inputs[graph]
+            for graph, (text, _) in self._inputs.items()
+            if text in self._lane.state and self._lane.state[text].role == "carried"
+        )
+        progress, seeds = _decompose(hidden)
+        number = self._sharpness * seeds + 0.25 * progress
+        shape = tuple(int(dim) for dim in spec.shape[1:])
+        return np.broadcast_to(number.reshape(rows, *[1] * len(shape)), (rows, *shape)).astype(
+            spec.dtype
+        )
+
+    def _seen(self, inputs: Tensors, rows: int) -> NDArray[np.float64]:
+        """Return [rows] numbers made of the tokens in a layer's caches, and of their places."""
+        seen = np.zeros(rows)
+        held = next((inputs[g] for g, (text, _) in self._inputs.items() if text == CACHED), None)
+        if held is None:
+            return seen
+        for graph, (text, _) in self._inputs.items():
+            if text in self._lane.state and self._lane.state[text].role == "cache":
+                first = inputs[graph].reshape(rows, inputs[graph].shape[1], -1)[..., 0]
+                places = np.arange(first.shape[1])
+                weights = (places < held[:, np.newaxis]) * (0.1 + 0.05 * places)
+                seen += (first.astype(np.float64) * weights).sum(axis=1)
+        return seen
 
     def _shape(self, spec: StateSpec, inputs: Tensors) -> tuple[int, ...]:
         sizes: dict[str, int] = {}
@@ -171,11 +205,15 @@ def _decompose(hidden: Array) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.minimum(np.maximum(progress, 0.0), 1.0), np.abs(seeds)
 
 
-def _advance(old: Array) -> Array:
+def _advance(old: Array, seen: NDArray[np.float64]) -> Array:
+    """Return the next state: a has half as far to 1, b moves on with what was seen."""
     if not np.issubdtype(old.dtype, np.floating):
         return old.copy()
-    first, _ = _patterns(int(np.prod(old.shape[1:])))
-    progress, _ = _decompose(old)
+    first, second = _patterns(int(np.prod(old.shape[1:])))
+    progress, seeds = _decompose(old)
     step = (1.0 - progress) / 2.0
     moved: Array = old.reshape(len(old), -1) + step[:, np.newaxis] * first
+    if seen.any():
+        turned = np.where(seen != 0.0, np.mod(seeds + seen, 1.0) - seeds, 0.0)
+        moved += turned[:, np.newaxis] * second
     return moved.reshape(old.shape).astype(old.dtype)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from exeunt.engine.bundle.caching import check_cached_readers, check_caches
 from exeunt.engine.bundle.flow import check_flow
 from exeunt.engine.bundle.packing import check_packed
 from exeunt.engine.bundle.tensors import HEAD_TENSORS, LOOP_TENSORS, PACK_TENSORS, Reference
+from exeunt.engine.bundle.ties import check_ties
 
 if TYPE_CHECKING:
-    from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
+    from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec, TaskSpec
 
 
 ENTERING = frozenset({"entry", "join", "cross_kv"})
@@ -21,11 +23,12 @@ def check(manifest: "Manifest") -> None:
     _unique("lane", names)
     _unique("task", [task.name for task in manifest.tasks])
     for task in manifest.tasks:
-        _check_task(manifest, task.name, task.lane, len(task.labels))
+        _check_task(manifest, task)
         _unique(f"task {task.name!r}: label", list(task.labels))
     lane_order(manifest)
     for lane in manifest.lanes:
         _check_lane(manifest, lane)
+    check_ties(manifest)
     used = {name for lane in manifest.lanes for name in lane.every_segment()}
     if unused := sorted(set(manifest.segments) - used):
         raise ValueError(f"segments {unused} belong to no lane: remove them or name them in one")
@@ -50,8 +53,9 @@ def _unique(what: str, names: list[str]) -> None:
         raise ValueError(f"{what} names {twice} are used twice: each must be unique")
 
 
-def _check_task(manifest: "Manifest", name: str, lane_name: str, labels: int) -> None:
+def _check_task(manifest: "Manifest", task: "TaskSpec") -> None:
     lanes = {lane.name: lane for lane in manifest.lanes}
+    name, lane_name, labels = task.name, task.lane, len(task.labels)
     if lane_name not in lanes:
         raise ValueError(f"task {name!r} is answered by lane {lane_name!r}, which is not there")
     lane = lanes[lane_name]
@@ -60,11 +64,34 @@ def _check_task(manifest: "Manifest", name: str, lane_name: str, labels: int) ->
             f"task {name!r} is answered by lane {lane_name!r}, which needs a head after its last"
             " layer or a `final_head`"
         )
-    if labels and lane.classes != labels:
+    if task.answers:
+        _check_answers(task, lane)
+    elif labels and lane.classes != labels:
         raise ValueError(
             f"task {name!r} has {labels} labels, but the heads of lane {lane_name!r} answer"
             f" {lane.classes} logits"
         )
+    if task.prompt is not None and manifest.inputs.text is None:
+        raise ValueError(f"task {name!r} has a prompt, but `inputs` makes no text")
+
+
+def _check_answers(task: "TaskSpec", lane: "LaneSpec") -> None:
+    if lane.loop is None:
+        raise ValueError(f"task {task.name!r} has answers, but lane {lane.name!r} has no `loop`")
+    if len(task.answers) != len(task.labels):
+        raise ValueError(
+            f"task {task.name!r} has {len(task.labels)} labels and {len(task.answers)} answers:"
+            " each label needs its tokens"
+        )
+    _unique(f"task {task.name!r}: answer", [str(answer) for answer in task.answers])
+    for answer in task.answers:
+        fits = all(0 <= token < (lane.classes or 0) for token in answer)
+        if not answer or len(answer) >= lane.loop.max_steps or lane.loop.eos in answer or not fits:
+            raise ValueError(
+                f"task {task.name!r} has the answer {list(answer)}: expected tokens from 0 to"
+                f" {(lane.classes or 0) - 1} without the end token, fewer than"
+                f" {lane.loop.max_steps}"
+            )
 
 
 def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
@@ -100,8 +127,30 @@ def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
                 f" {manifest.segments[name].kind}: expected one of {sorted(ENTERING)}"
             )
     check_flow(manifest, lane)
+    check_caches(manifest, lane)
+    check_cached_readers(manifest, lane)
+    _check_loop(lane)
     if lane.packed:
         check_packed(manifest, lane, lane.packed)
+
+
+def _check_loop(lane: "LaneSpec") -> None:
+    loop = lane.loop
+    if loop is None:
+        return
+    for what, token in [("eos", loop.eos), *(("never", token) for token in loop.never)]:
+        if lane.classes is not None and token >= lane.classes:
+            raise ValueError(
+                f"lane {lane.name!r}: the loop's {what} token is {token}, but its heads answer"
+                f" {lane.classes} tokens"
+            )
+    if loop.eos in loop.never:
+        raise ValueError(f"lane {lane.name!r}: the loop never answers its end token {loop.eos}")
+    if loop.min_tokens >= loop.max_steps:
+        raise ValueError(
+            f"lane {lane.name!r}: min_tokens is {loop.min_tokens}, but the loop has"
+            f" {loop.max_steps} steps, of which the end token takes one"
+        )
 
 
 def _check_segment(

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 def check_flow(manifest: "Manifest", lane: "LaneSpec") -> None:
     """Raise ValueError where a row of the lane would meet a tensor that is not there."""
-    _check_caches(lane)
     written = {name for name, spec in lane.state.items() if spec.role == "cache"}
     for name in [*lane.setup, *([lane.entry] if lane.entry else [])]:
         _check_reads(manifest, lane, name, written)
@@ -32,20 +31,6 @@ def check_flow(manifest: "Manifest", lane: "LaneSpec") -> None:
 
 def _reads(manifest: "Manifest", segment: str) -> list[str]:
     return list(manifest.segments[segment].inputs.values())
-
-
-def _check_caches(lane: "LaneSpec") -> None:
-    caches = {name: spec for name, spec in lane.state.items() if spec.role == "cache"}
-    if caches and not lane.loop:
-        raise ValueError(
-            f"lane {lane.name!r} has the caches {sorted(caches)} but no `loop` to keep them for"
-        )
-    for name, spec in caches.items():
-        if sizes := [dim for dim in spec.shape if isinstance(dim, str)]:
-            raise ValueError(
-                f"cache {name!r} of lane {lane.name!r} has the open sizes {sizes}: a cache is"
-                " there from the first step on, give it numbers"
-            )
 
 
 def _check_reads(manifest: "Manifest", lane: "LaneSpec", name: str, written: set[str]) -> None:

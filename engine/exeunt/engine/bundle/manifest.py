@@ -61,7 +61,9 @@ class LoopSpec(Frozen):
     """A lane that is walked once for each token.
 
     start: the first token. eos: the token that ends the loop. pad: what `loop.tokens` holds beyond
-    the tokens so far. max_steps: tokens at most.
+    the tokens so far. max_steps: tokens at most, the end token included. never: tokens that are not
+    answered. min_tokens: before the end token. closed: whether the last step may only answer the
+    end token.
     """
 
     until: Literal["eos"] = "eos"
@@ -69,6 +71,22 @@ class LoopSpec(Frozen):
     eos: int = Field(ge=0)
     pad: int = Field(ge=0)
     max_steps: int = Field(ge=1, le=4096)
+    never: tuple[int, ...] = ()
+    min_tokens: int = Field(default=0, ge=0)
+    closed: bool = False
+
+
+class CacheSpec(Frozen):
+    """What one layer of a loop keeps from step to step.
+
+    appended: cache states [S, W], S being the loop's `max_steps`; the layer reads them whole, with
+    `loop.cached` saying how many tokens they hold, and writes the new token's slice, [W]. context:
+    constants of this layer (the keys and values of what the loop attends to), which the filling
+    `copy-layer` takes over as well.
+    """
+
+    appended: tuple[Name, ...] = Field(min_length=1)
+    context: tuple[Name, ...] = ()
 
 
 class PackedSpec(Frozen):
@@ -132,6 +150,7 @@ class LaneSpec(Frozen):
     scores: tuple[CriterionName, ...] = ()
     compare: dict[Name, Name | None] = Field(default_factory=dict)
     loop: LoopSpec | None = None
+    caches: tuple[CacheSpec, ...] = ()
     packed: PackedSpec | None = None
 
     @property
@@ -184,12 +203,21 @@ class LaneSpec(Frozen):
 
 
 class TaskSpec(Frozen):
-    """What a request may ask for, and the lane that answers it."""
+    """What a request may ask for, and the lane that answers it.
+
+    prompt: the text that the model is given, with `{text}` where the request's own goes; one
+    without it asks a question of its own, and the request brings no text. answers: of a loop lane,
+    the tokens of each label, of which the most probable is answered. answer: how a text is written
+    before it becomes an answer's tokens, with `{text}` in its place.
+    """
 
     name: Name
     kind: Literal["classification", "multiple_choice", "matching", "ranking", "generation"]
     lane: Name
     labels: tuple[str, ...] = ()
+    prompt: str | None = Field(default=None, min_length=1, max_length=1000)
+    answers: tuple[tuple[int, ...], ...] = ()
+    answer: str = "{text}"
 
 
 class Manifest(Frozen):

@@ -35,7 +35,7 @@ class StateSpec(Frozen):
 
     `carried`: every layer rewrites it. `constant`: written before the first layer and only read
     (masks of rank 1 to 3, position biases, another lane's context). `cache`: kept from one step of
-    a loop to the next. `shape` leaves the row axis out.
+    a loop to the next, steps on the first axis. `shape` leaves the row axis out.
     """
 
     role: Literal["carried", "constant", "cache"]
@@ -66,7 +66,9 @@ LOOP_TENSORS: dict[str, TensorSpec] = {
     "tokens": TensorSpec(dtype="int64", shape=("max_tokens",)),
     "step": TensorSpec(dtype="int64", shape=()),
     "token": TensorSpec(dtype="int64", shape=(1,)),
+    "cached": TensorSpec(dtype="int64", shape=()),
 }
+CACHED = "loop.cached"  # tokens that a layer's caches hold, read by layers alone
 # What a layer on packed tokens [N, ...] reads of its B rows of at most T tokens: for each place of
 # the padded view its token, whether that place is valid, and for each token its place in B * T.
 PACK_TENSORS: dict[str, TensorSpec] = {

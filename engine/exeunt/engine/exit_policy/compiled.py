@@ -18,17 +18,25 @@ from exeunt.engine.criteria import (
 )
 from exeunt.engine.criteria.base import answerable
 from exeunt.engine.errors import ExitPolicyError
-from exeunt.engine.exit_policy.format import ExitPolicy, LaneRules, RuleSpec
+from exeunt.engine.exit_policy.format import ExitPolicy, Fills, LaneRules, RuleSpec
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One criterion of a lane. thresholds: one for each layer."""
+    """One criterion of a lane.
+
+    thresholds: one for each layer. by_step: where they fall from step to step, those of each.
+    """
 
     name: str
     criterion: Criterion
     thresholds: tuple[float, ...]
     min_layer: int
+    by_step: tuple[tuple[float, ...], ...] = ()
+
+    def threshold(self, layer: int, step: int) -> float:
+        """Return the threshold after a layer, at a step of a loop."""
+        return self.by_step[step][layer - 1] if self.by_step else self.thresholds[layer - 1]
 
 
 @dataclass(frozen=True)
@@ -37,12 +45,13 @@ class _Kind:
 
     rules: tuple[tuple[str, Criterion, int], ...]
     need_all: bool
+    decays: bool
 
 
 @lru_cache(maxsize=1024)
-def _kind(rules: tuple[tuple[str, Criterion, int], ...], need_all: bool) -> _Kind:
+def _kind(rules: tuple[tuple[str, Criterion, int], ...], need_all: bool, decays: bool) -> _Kind:
     """Return the one object that stands for such rules, so that the step compares identities."""
-    return _Kind(rules, need_all)
+    return _Kind(rules, need_all, decays)
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,14 @@ class LanePolicy:
     reads_logits, reads_hidden: whether any rule does; a layer's exit head runs only for that. With
     no rules the lane runs to full depth. kind: everything but the thresholds; one and the same
     object for policies that are alike. thresholds: by layer, each [R, 1]. limits: the same as
-    plain numbers, R for each layer.
+    plain numbers, R for each layer. decays: whether thresholds fall from step to step. fill: what
+    the caches of skipped layers hold.
     """
 
     rules: tuple[Rule, ...] = ()
     need_all: bool = False
+    fill: Fills = "propagate"
+    decays: bool = field(init=False)
     reads_logits: bool = field(init=False)
     reads_hidden: bool = field(init=False)
     counts_streak: bool = field(init=False)
@@ -84,7 +96,9 @@ class LanePolicy:
         earliest = [rule.min_layer for rule in self.rules]
         first = (max(earliest) if self.need_all else min(earliest)) if earliest else 1 << 30
         limits = tuple(zip(*(rule.thresholds for rule in self.rules), strict=True))
+        decays = any(rule.by_step for rule in self.rules)
         derived = {
+            "decays": decays,
             "reads_logits": "logits" in reads,
             "reads_hidden": "hidden" in reads,
             "counts_streak": any(rule.name == "patience" for rule in self.rules),
@@ -92,6 +106,7 @@ class LanePolicy:
             "kind": _kind(
                 tuple((rule.name, rule.criterion, rule.min_layer) for rule in self.rules),
                 self.need_all,
+                decays,
             ),
             "thresholds": tuple(
                 np.array(column, dtype=np.float64)[:, np.newaxis] for column in limits
@@ -204,16 +219,48 @@ def _compile_lane(rules: LaneRules, lane: LaneSpec) -> LanePolicy:
                 f"min_layer {spec.min_layer} is beyond the {lane.depth} layers of lane"
                 f" {lane.name!r}"
             )
-    if active and lane.loop and any(state.role == "cache" for state in lane.state.values()):
-        raise ExitPolicyError(
-            f"lane {lane.name!r} keeps caches from step to step, and this version cannot fill those"
-            " of the layers that an exit skips: use `never` there"
-        )
+    _check_fill(rules, lane, any(spec.min_layer < lane.depth for spec in active))
     compiled = tuple(
-        Rule(spec.criterion, _criterion(spec, lane), _thresholds(spec, lane), spec.min_layer)
+        Rule(
+            spec.criterion,
+            _criterion(spec, lane),
+            _thresholds(spec, lane),
+            spec.min_layer,
+            _by_step(spec, lane),
+        )
         for spec in active
     )
-    return LanePolicy(compiled, need_all=bool(rules.all))
+    return LanePolicy(compiled, need_all=bool(rules.all), fill=rules.fill)
+
+
+def _check_fill(rules: LaneRules, lane: LaneSpec, leaves_early: bool) -> None:
+    """Refuse a filling that the lane has no caches for, or no segments."""
+    if not lane.caches:
+        if "fill" in rules.model_fields_set:
+            raise ExitPolicyError(
+                f"lane {lane.name!r} keeps no caches that `fill` could fill: remove it"
+            )
+        return
+    skippable = set(range(2, lane.depth + 1))
+    if leaves_early and rules.fill == "propagate" and set(lane.propagate) != skippable:
+        raise ExitPolicyError(
+            f"lane {lane.name!r} has no `propagate` segments for layers"
+            f" {sorted(skippable - set(lane.propagate))}, so the caches of skipped layers cannot be"
+            " computed: name another `fill` (copy-token, copy-layer, mue), or use `never`"
+        )
+
+
+def _by_step(spec: RuleSpec, lane: LaneSpec) -> tuple[tuple[float, ...], ...]:
+    decay = spec.options.decay
+    if decay is None:
+        return ()
+    if lane.loop is None:
+        raise ExitPolicyError(
+            f"lane {lane.name!r} does not loop, so no threshold of it can fall from step to step:"
+            " remove `decay`"
+        )
+    steps, static = lane.loop.max_steps, _thresholds(spec, lane)
+    return tuple(tuple(decay.at(theta, step, steps) for theta in static) for step in range(steps))
 
 
 def _criterion(spec: RuleSpec, lane: LaneSpec) -> Criterion:

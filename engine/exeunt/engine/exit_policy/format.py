@@ -17,8 +17,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from exeunt.engine.bundle.tensors import Frozen
+from exeunt.engine.exit_policy.decay import DecaySpec
 
 Criteria = Literal["entropy", "patience", "cosine", "confidence", "margin", "never"]
+Fills = Literal["propagate", "copy-token", "copy-layer", "mue"]
 Reductions = Literal["flattened", "token-mean", "min-token", "cls"]
 
 
@@ -46,12 +48,14 @@ class RuleOptions(Frozen):
     """Options of a criterion.
 
     normalized: entropy in units of ln C. reduction: how cosine treats tokens. temperature: of
-    confidence, a number or one for each layer.
+    confidence, a number or one for each layer. decay: in a lane that loops, how the threshold falls
+    from step to step.
     """
 
     normalized: bool = False
     reduction: Reductions = "flattened"
     temperature: Finite | tuple[Finite, ...] = 1.0
+    decay: DecaySpec | None = None
 
     @field_validator("temperature")
     @classmethod
@@ -63,7 +67,12 @@ class RuleOptions(Frozen):
         return value
 
 
-_OPTION_OF = {"normalized": "entropy", "reduction": "cosine", "temperature": "confidence"}
+_OPTION_OF = {
+    "normalized": ("entropy",),
+    "reduction": ("cosine",),
+    "temperature": ("confidence",),
+    "decay": ("cosine", "confidence", "margin"),  # where a larger threshold is the stricter one
+}
 
 
 class RuleSpec(Frozen):
@@ -80,9 +89,10 @@ class RuleSpec(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for option in self.options.model_fields_set:
-            if _OPTION_OF[option] != self.criterion:
+            if self.criterion not in _OPTION_OF[option]:
                 raise ValueError(
-                    f"option {option!r} belongs to {_OPTION_OF[option]}, not to {self.criterion}"
+                    f"option {option!r} belongs to {' or '.join(_OPTION_OF[option])}, not to"
+                    f" {self.criterion}"
                 )
         if self.criterion == "never":
             if self.threshold is not None:
@@ -103,10 +113,15 @@ class RuleSpec(Frozen):
 
 
 class LaneRules(Frozen):
-    """Rules of one lane: leave when any of them fires, or when all of them do."""
+    """Rules of one lane: leave when any of them fires, or when all of them do.
+
+    fill: in a lane that keeps caches, what the layers hold that a token has skipped; see
+    `LaneCaches.left`.
+    """
 
     any: tuple[RuleSpec, ...] = ()
     all: tuple[RuleSpec, ...] = ()
+    fill: Fills = "propagate"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -22,14 +22,7 @@ class TextProcessor:
     def __init__(self, spec: TextSpec, file: Path, limits: InputLimits | None = None) -> None:
         self._spec = spec
         self._limits = limits or InputLimits()
-        try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise BundleError(
-                f"{file} is no tokenizer ({error}): export the bundle again"
-            ) from None
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._tokenizer = open_tokenizer(file)
 
     def __call__(self, text: object) -> dict[str, NDArray[Any]]:
         """Return int64 [S] token ids and mask (and zeros as types), S a multiple of the padding.
@@ -58,6 +51,21 @@ class TextProcessor:
         if self._spec.types:
             tensors[self._spec.types] = np.zeros(length, dtype=np.int64)
         return tensors
+
+
+def open_tokenizer(file: Path) -> Tokenizer:
+    """Return a bundle's tokenizer, which neither pads nor cuts.
+
+    Raises:
+        BundleError: the file cannot be read.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise BundleError(f"{file} is no tokenizer ({error}): export the bundle again") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def check_text(text: object, limits: InputLimits) -> str:

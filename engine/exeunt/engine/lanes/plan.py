@@ -1,7 +1,7 @@
 """The plan: a manifest's lanes with their segments loaded and every reference resolved."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 from exeunt.engine.backends.base import LoadedSegment
@@ -10,6 +10,7 @@ from exeunt.engine.bundle.manifest import LaneSpec, Manifest, PackedSpec, Segmen
 from exeunt.engine.bundle.tensors import PACK_TENSORS, Reference
 
 Load = Callable[[str], LoadedSegment]
+Detokenise = Callable[[Sequence[int]], str]
 PACK = {f"pack.{name}" for name in PACK_TENSORS}
 
 
@@ -39,7 +40,8 @@ class LanePlan:
     index: its place, behind every lane it joins. stages: setup, entry, then the layers.
     first_layer: the stage of layer 1. loop_stage: where a loop's next step begins. external: the
     references that a unit resolves when it enters (raw tensors, other lanes' states). packed: where
-    its layers run on packed tokens; None where they run on padded rows.
+    its layers run on packed tokens; None where they run on padded rows. propagate: by layer, what
+    fills its caches for tokens that skipped it.
     """
 
     index: int
@@ -51,6 +53,7 @@ class LanePlan:
     final_head: Stage | None
     external: tuple[str, ...]
     packed: PackedSpec | None = None
+    propagate: Mapping[int, Stage] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -88,13 +91,15 @@ class LanePlan:
 class TaskPlan:
     """A task with the lanes that its answer needs, in order.
 
-    lane: the answering one. row_tensors: raw tensors with a slice for each row.
+    lane: the answering one. row_tensors: raw tensors with a slice for each row. detokenise: turns
+    what it generates into a text, where the bundle can.
     """
 
     spec: TaskSpec
     lane: LanePlan
     lanes: tuple[LanePlan, ...]
     row_tensors: frozenset[str]
+    detokenise: Detokenise | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,12 @@ class Plan:
         return max(lane.spec.rows for lane in self.lanes)
 
 
-def build_plan(manifest: Manifest, load: Load, packed: Collection[str] = ()) -> Plan:
+def build_plan(
+    manifest: Manifest,
+    load: Load,
+    packed: Collection[str] = (),
+    detokenise: Detokenise | None = None,
+) -> Plan:
     """Return the manifest's lanes in order, each segment loaded once by `load`.
 
     Tied lanes, and layers that answer through one head, share what was loaded.
@@ -120,6 +130,7 @@ def build_plan(manifest: Manifest, load: Load, packed: Collection[str] = ()) -> 
         manifest: of the bundle.
         load: loads a segment by its name.
         packed: the lanes that run on packed tokens.
+        detokenise: turns the tokens that a loop answers into a text.
     """
     load = cache(load)
     specs = {lane.name: lane for lane in manifest.lanes}
@@ -128,7 +139,10 @@ def build_plan(manifest: Manifest, load: Load, packed: Collection[str] = ()) -> 
         for index, name in enumerate(lane_order(manifest))
     }
     per_row = frozenset(name for name, spec in manifest.tensors.items() if spec.per == "row")
-    tasks = {task.name: _plan_task(task, lanes, per_row) for task in manifest.tasks}
+    tasks = {
+        task.name: replace(_plan_task(task, lanes, per_row), detokenise=detokenise)
+        for task in manifest.tasks
+    }
     return Plan(manifest, tuple(lanes.values()), tasks)
 
 
@@ -158,8 +172,20 @@ def _plan_lane(
     references = {text for stage in every for _, text in stage.inputs}
     external = tuple(sorted(text for text in references if Reference.parse(text).scope))
     loop_stage = len(spec.setup)
+    propagate = {
+        layer: _stage(name, manifest, load, layer) for layer, name in spec.propagate.items()
+    }
     return LanePlan(
-        index, spec, tuple(stages), first_layer, loop_stage, heads, final, external, packed
+        index,
+        spec,
+        tuple(stages),
+        first_layer,
+        loop_stage,
+        heads,
+        final,
+        external,
+        packed,
+        propagate,
     )
 
 

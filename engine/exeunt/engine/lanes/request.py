@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exeunt.engine.decoding.options import NOTHING_ASKED, Asked
 from exeunt.engine.exit_policy.compiled import CompiledPolicy, LanePolicy
 from exeunt.engine.lanes.plan import LanePlan, TaskPlan
 from exeunt.engine.pending import Pending
 
 if TYPE_CHECKING:
+    from exeunt.engine.decoding.decoding import Decoding, OnToken
     from exeunt.engine.lanes.unit import Unit
 
 Array = NDArray[Any]
@@ -44,6 +46,9 @@ class Request:
     are through, by first row. units: all that have entered a lane. deadline_s: when the answer is
     wanted, on the engine's clock; None where no time was named. number: counts the requests of an
     engine. on_end: called once when the request is let go. ending: whether it has been told to.
+    asked: how a loop lane's text is generated; decoding: its hypotheses, once it has entered that
+    lane. on_token: is told each token. digests: of what its cached lanes read, by lane. from_cache:
+    the lanes whose result another request had computed.
     """
 
     task: TaskPlan
@@ -60,6 +65,11 @@ class Request:
     number: int = 0
     on_end: Callable[[], None] | None = None
     ending: bool = False
+    asked: Asked = NOTHING_ASKED
+    decoding: "Decoding | None" = None
+    on_token: "OnToken | None" = None
+    digests: dict[str, bytes] = field(default_factory=dict)
+    from_cache: set[str] = field(default_factory=set)
 
     @property
     def abandoned(self) -> bool:
@@ -75,6 +85,7 @@ class Request:
         """
         self.ending = True
         self.finished.clear()
+        self.decoding = None
         stepping = []
         for unit in self.units:
             if unit.in_step:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from exeunt.engine.bundle.manifest import LaneSpec
+from exeunt.engine.lanes.caches import LaneCaches
 from exeunt.engine.lanes.tokens import TokenStore
 
 Array = NDArray[Any]
@@ -20,16 +22,24 @@ class LaneSlab:
     slots are taken and given back by one thread at a time.
 
     capacity: units at most. unit_rows: rows of a unit. packed: whether the units' layers run on
-    packed tokens, which are kept in `tokens`.
+    packed tokens, which are kept in `tokens`. loop: a lane that keeps `caches` from step to step.
     """
 
-    def __init__(self, capacity: int, unit_rows: int, *, packed: bool = False) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        unit_rows: int,
+        *,
+        packed: bool = False,
+        loop: LaneSpec | None = None,
+    ) -> None:
         self.capacity = capacity
         self.tokens = TokenStore(capacity) if packed else None
         self._making = Lock()
         self._unit_rows = unit_rows
         self._free = list(range(capacity - 1, -1, -1))
         self.states: dict[str, Array] = {}  # by name, [capacity, unit_rows, ...]
+        self.caches = LaneCaches(loop, capacity, self.states) if loop and loop.caches else None
         # Patience's memory of each unit: its last answer and how often that was repeated.
         self.answers = np.full(capacity, -1, dtype=np.int64)
         self.streaks = np.zeros(capacity, dtype=np.int64)
@@ -43,12 +53,18 @@ class LaneSlab:
     def slot_bytes(self) -> int:
         """Bytes of the states known so far, for one unit."""
         padded = sum(int(array[0].nbytes) for array in self.states.values())
-        return padded + (self.tokens.slot_bytes if self.tokens else 0)
+        return (
+            padded
+            + (self.tokens.slot_bytes if self.tokens else 0)
+            + (self.caches.slot_bytes if self.caches else 0)
+        )
 
     def take(self) -> int:
         """Return a free slot, its patience memory blank."""
         slot = self._free.pop()
         self.forget(slot)
+        if self.caches is not None:
+            self.caches.clear(slot)
         return slot
 
     def forget(self, slot: int) -> None:

@@ -28,8 +28,9 @@ class Slabs:
         slab = self._slabs.get(key)
         if slab is None:
             self._give_up()
-            packed = lane.packed is not None
-            slab = LaneSlab(self._resident * lane.units, lane.unit_rows, packed=packed)
+            packed, loop = lane.packed is not None, lane.spec if lane.spec.loop else None
+            capacity = self._resident * lane.units
+            slab = LaneSlab(capacity, lane.unit_rows, packed=packed, loop=loop)
             self._slabs[key] = slab
             self._units[lane.index] = lane.units
         else:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.engine.bundle.tensors import Reference
+from exeunt.engine.bundle.tensors import CACHED, Reference, numpy_dtype
 from exeunt.engine.exit_policy.compiled import LanePolicy
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit, Request, Shapes
@@ -52,14 +52,30 @@ class Unit:
         return self.lane.unit_rows
 
     def settle(self, slab: LaneSlab) -> None:
-        """Take a slot, and keep the caches there from the beginning."""
+        """Take a slot; the caches are there from the beginning, and empty."""
         self.slab, self.slot = slab, slab.take()
-        for name, spec in self.lane.spec.state.items():
-            if spec.role == "cache":
-                blank = self.tensors[name]
-                kept = slab.state(name, blank.shape[1:], blank.dtype)[self.slot]
-                kept[:] = blank
-                self.tensors[name] = kept
+        for cache in self.lane.spec.caches:
+            for name in cache.appended:
+                self.tensors[name] = slab.states[name][self.slot]
+
+    def fork(self) -> "Unit":
+        """Return another unit of the request that holds what this one holds, in its own slot."""
+        assert self.slab is not None, "only units under way are forked"
+        other = Unit(self.request, self.lane, self.policy, self.first_row, dict(self.tensors))
+        self.request.units.append(other)
+        other.settle(self.slab)
+        for name, array in self.slab.states.items():
+            array[other.slot] = array[self.slot]
+            if name in self.tensors:
+                other.tensors[name] = array[other.slot]
+        other.take_over(self)
+        return other
+
+    def take_over(self, parent: "Unit") -> None:
+        """Let the caches hold what those of another unit of the request hold."""
+        if self.slab is not None and self.slab.caches is not None:
+            own_context = self.policy.fill == "copy-layer"
+            self.slab.caches.move([parent.slot], [self.slot], context=own_context)
 
     def release(self) -> None:
         """Give the slot back; releasing twice is harmless."""
@@ -85,32 +101,39 @@ def enter_lane(request: Request, lane: LanePlan) -> list[Unit]:
             text: _resolve(request, lane, reference, first) for text, reference in lane.resolved
         }
         if lane.spec.loop:
-            tensors |= loop_tensors(lane, [], lane.unit_rows) | _caches(lane)
+            tensors |= loop_tensors(lane, [], lane.unit_rows)
         units.append(Unit(request, lane, policy, first, tensors))
     return units
 
 
 def loop_tensors(lane: LanePlan, tokens: list[int], rows: int) -> dict[str, Array]:
-    """Return `loop.tokens`, `loop.step` and `loop.token` of a step, each with a row axis."""
+    """Return what the lane reads of `loop.tokens`, `loop.step` and `loop.token`: [rows, ...]."""
     loop = lane.spec.loop
     assert loop is not None, "only a loop lane has loop tensors"
-    padded = np.full((rows, loop.max_steps + 1), loop.pad, dtype=np.int64)
-    padded[:, : len(tokens) + 1] = [loop.start, *tokens]
-    step = np.full((rows,), len(tokens), dtype=np.int64)
-    return {
-        "loop.tokens": padded,
-        "loop.step": step,
-        "loop.token": padded[:, len(tokens) : len(tokens) + 1],
-    }
+    read: dict[str, Array] = {}
+    if "loop.tokens" in lane.external:
+        padded = np.full((rows, loop.max_steps + 1), loop.pad, dtype=np.int64)
+        padded[:, : len(tokens) + 1] = [loop.start, *tokens]
+        read["loop.tokens"] = padded
+    if "loop.step" in lane.external:
+        read["loop.step"] = np.full((rows,), len(tokens), dtype=np.int64)
+    if "loop.token" in lane.external:
+        last = tokens[-1] if tokens else loop.start
+        read["loop.token"] = np.full((rows, 1), last, dtype=np.int64)
+    return read
 
 
-def _caches(lane: LanePlan) -> dict[str, Array]:
-    """Return empty caches of the lane's fixed shapes."""
-    caches = {name: spec for name, spec in lane.spec.state.items() if spec.role == "cache"}
-    return {
-        name: np.zeros((lane.unit_rows, *(int(dim) for dim in spec.shape)), dtype=spec.dtype)
-        for name, spec in caches.items()
+def empty_caches(lane: LanePlan) -> dict[str, Array]:
+    """Return what a unit without a slot reads as its caches: zeros that hold no token."""
+    caches: dict[str, Array] = {
+        name: np.zeros((1, *(int(dim) for dim in lane.spec.state[name].shape)), dtype=dtype)
+        for cache in lane.spec.caches
+        for name in cache.appended
+        for dtype in [numpy_dtype(lane.spec.state[name].dtype)]
     }
+    if caches:
+        caches[CACHED] = np.zeros(1, dtype=np.int64)
+    return caches
 
 
 def _resolve(request: Request, lane: LanePlan, reference: Reference, first: int) -> Array:

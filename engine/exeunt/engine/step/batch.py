@@ -28,10 +28,14 @@ def stack(units: Sequence[Unit], text: str) -> Array:
 
 
 def scatter(stage: Stage, units: Sequence[Unit], outputs: Tensors) -> None:
-    """Give each unit its rows of the outputs, as views."""
-    rows = units[0].rows
+    """Give each unit its rows of the outputs, as views; a first step's token is cached."""
+    rows, states = units[0].rows, units[0].lane.spec.state
     for graph, state in stage.outputs:
         output = outputs[graph]
+        if states[state].role == "cache":
+            for place, unit in enumerate(units):
+                unit.tensors[state][0, 0] = output[place]
+            continue
         for place, unit in enumerate(units):
             unit.tensors[state] = output[place * rows : (place + 1) * rows]
     for text in stage.drops:

@@ -59,6 +59,8 @@ class Executor:
             exits = judge(ran) if stage.layer else self._without_layers(lane, ran)
             judged_s = clock()
             runner.keep(batch)
+            if exits and lane.spec.caches:
+                _leave_behind(units, stage.layer, exits)
         except ExeuntError:
             raise
         except Exception as error:  # whatever a backend or its library lets through
@@ -78,6 +80,15 @@ class Executor:
         if lane.depth == 0 and ran.place == len(lane.stages) - 1:
             return at_depth(ran, None, range(len(ran.units)))
         return {}
+
+
+def _leave_behind(units: Sequence[Unit], layer: int, exits: Exits) -> None:
+    """Note in the caches what units that leave early have skipped."""
+    for place in exits:
+        unit = units[place]
+        assert unit.slab is not None, "units under way have slots"
+        assert unit.slab.caches is not None, "the lane keeps caches"
+        unit.slab.caches.left(layer, unit.slot, len(unit.tokens), unit.policy.fill)
 
 
 def _moved(units: Sequence[Unit], exits: Exits, times: BatchTimes) -> Moved:

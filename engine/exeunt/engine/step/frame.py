@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exeunt.engine.bundle.tensors import CACHED
 from exeunt.engine.lanes.plan import Stage
 from exeunt.engine.lanes.slab import LaneSlab
 from exeunt.engine.lanes.unit import Unit
@@ -86,7 +87,7 @@ def build_frame(
         shapes of the outputs.
     """
     references = [reference for _, reference in stage.inputs]
-    sources, inputs = build_sources(references, units, slab, buffers)
+    sources, inputs = build_sources(references, units, slab, buffers, stage.layer)
     feeds = {graph: inputs[reference] for graph, reference in stage.inputs}
     learns = not all(buffers.knows(stage.name, state) for _, state in stage.outputs)
     if learns:
@@ -115,7 +116,7 @@ def build_head_frame(
     count, unit_rows = len(units), units[0].rows
     reads = {**after.inputs, **after.outputs}
     missing = [reference for _, reference in head.inputs if reference not in reads]
-    sources, gathered = build_sources(missing, units, slab, buffers)
+    sources, gathered = build_sources(missing, units, slab, buffers, head.layer)
     gather(sources, units, slots)
     reads |= gathered
     feeds = {graph: reads[reference] for graph, reference in head.inputs}
@@ -131,14 +132,22 @@ def build_head_frame(
 
 
 def build_sources(
-    references: Sequence[str], units: Sequence[Unit], slab: LaneSlab, buffers: Buffers
+    references: Sequence[str],
+    units: Sequence[Unit],
+    slab: LaneSlab,
+    buffers: Buffers,
+    layer: int,
 ) -> tuple[tuple[Source, ...], dict[str, Array]]:
     """Return where each tensor comes from, and the buffers [U * unit rows, ...] it goes to."""
     count = len(units)
     sources, views = [], {}
     for reference in references:
-        kept = slab.states.get(reference)
-        view = buffers.rows(f"in {reference}", units[0].tensors[reference], count * units[0].rows)
+        if reference == CACHED and slab.caches is not None:
+            kept: Array | None = slab.caches.counts[layer - 1]
+            like = slab.caches.counts[layer - 1, :1]
+        else:
+            kept, like = slab.states.get(reference), units[0].tensors[reference]
+        view = buffers.rows(f"in {reference}", like, count * units[0].rows)
         views[reference] = view
         target = view if kept is None else view.reshape(count, *kept.shape[1:])
         sources.append(Source(reference, target, kept))

@@ -65,7 +65,8 @@ def _judge_alike(ran: Ran, policies: Sequence[LanePolicy], places: Places | None
         old, new = _some(whole_old, places), _some(whole_new, places)
         valid = None if whole_valid is None else _some(whole_valid, places)
     evidence = Evidence(layer, logits, old, new, valid, streak)
-    verdict = policy.judge(evidence, len(policies), _thresholds(policies, layer))
+    steps = _steps(ran, places) if policy.decays else None
+    verdict = policy.judge(evidence, len(policies), _thresholds(policies, layer, steps))
     exits = _leave(ran, policies, logits, verdict, places) if verdict.leave.any() else {}
     if last:
         rest = [order for order in range(len(policies)) if order not in exits]
@@ -77,9 +78,23 @@ def _some(array: NDArray[Scalar], places: Places | None) -> NDArray[Scalar]:
     return array if places is None else array[places]
 
 
-def _thresholds(policies: Sequence[LanePolicy], layer: int) -> NDArray[np.float64]:
+def _steps(ran: Ran, places: Places | None) -> list[int]:
+    """Return the steps of the loop at which the units judged together stand."""
+    chosen = range(len(ran.units)) if places is None else places.tolist()
+    return [len(ran.units[place].tokens) for place in chosen]
+
+
+def _thresholds(
+    policies: Sequence[LanePolicy], layer: int, steps: Sequence[int] | None
+) -> NDArray[np.float64]:
     """Return the rules' thresholds after this layer: [R, 1], or [R, U] where units differ."""
     first = policies[0]
+    if steps is not None:
+        rows = [
+            [rule.threshold(layer, step) for rule in policy.rules]
+            for policy, step in zip(policies, steps, strict=True)
+        ]
+        return np.array(rows, dtype=np.float64).T
     if all(policy is first for policy in policies):
         return first.thresholds[layer - 1]
     if len(first.rules) == 1:
@@ -119,7 +134,7 @@ def _leave(
             rule.name,
             True,
             float(verdict.scores[which, order]),
-            rule.thresholds[layer - 1],
+            rule.threshold(layer, len(ran.units[_place(places, order)].tokens)),
             None if answers is None else answers[row],
         )
     return exits
@@ -155,10 +170,16 @@ def at_depth(
             rule.name if rule else "never",
             False,
             None if score is None or score != score else score,
-            rule.thresholds[-1] if rule else None,
+            rule.threshold(ran.lane.depth, len(ran.units[_place(places, order)].tokens))
+            if rule
+            else None,
             None if logits is None else logits[row],
         )
     return exits
+
+
+def _place(places: Places | None, order: int) -> int:
+    return order if places is None else int(places[order])
 
 
 def _count_streak(ran: Ran, logits: Logits | None, places: Places | None) -> NDArray[np.int64]:

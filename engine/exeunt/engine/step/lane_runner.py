@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from exeunt.engine.lanes.plan import LanePlan, Stage
 from exeunt.engine.lanes.slab import LaneSlab
 from exeunt.engine.lanes.unit import Unit
+from exeunt.engine.step.filling import CacheFiller
 from exeunt.engine.step.frame import (
     Array,
     Buffers,
@@ -92,15 +93,19 @@ class LaneRunner:
         self._buffers = Buffers(max_batch_rows // lane.unit_rows, lane.unit_rows)
         self._frames: dict[tuple[int, int], Frame] = {}
         self._heads: dict[tuple[str, int, int], Frame] = {}
+        self._appended = {name for cache in lane.spec.caches for name in cache.appended}
+        self._filler = CacheFiller(lane, slab, max_batch_rows) if lane.propagate else None
 
     def load(self, place: int, units: Sequence[Unit], slots: Slots) -> Batch:
         """Gather into the frame of a stage; see `Runner.load`."""
+        stage = self.lane.stages[place]
+        if self._filler is not None and stage.layer:
+            self._filler.fill(stage.layer, slots)
         key = (place, len(units))
         frame = self._frames.get(key)
         if frame is not None:
             gather(frame.sources, units, slots)
             return Batch(place, units, slots, frame)
-        stage = self.lane.stages[place]
         frame, has_run = build_frame(stage, units, slots, self.slab, self._buffers)
         self._frames[key] = frame
         if not has_run:
@@ -110,8 +115,16 @@ class LaneRunner:
     def keep(self, batch: Batch) -> None:
         """Write the outputs to the slab; see `Runner.keep`."""
         units, slots, count = batch.units, batch.slots, len(batch.units)
-        stage = self.lane.stages[batch.place]
-        for state, output in batch.frame.outputs.items():
+        stage, outputs, caches = (
+            self.lane.stages[batch.place],
+            batch.frame.outputs,
+            self.slab.caches,
+        )
+        if caches is not None and stage.layer:
+            caches.append(stage.layer, slots, outputs)
+        for state, output in outputs.items():
+            if state in self._appended:
+                continue
             kept = self.slab.states.get(state)
             if kept is None:
                 kept = self.slab.state(state, output.shape[1:], output.dtype)

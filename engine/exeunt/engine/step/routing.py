@@ -4,10 +4,14 @@ from collections.abc import Sequence
 
 from exeunt.engine.answer import Answer, LaneReport, Timings
 from exeunt.engine.criteria.base import answerable
+from exeunt.engine.decoding.decoding import Decoding, Finished, search_of
+from exeunt.engine.decoding.options import GREEDY
 from exeunt.engine.errors import ModelOutputInvalid
+from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit, Request
 from exeunt.engine.lanes.residents import Residents
 from exeunt.engine.lanes.slabs import Slabs
+from exeunt.engine.lanes.state_cache import StateCache
 from exeunt.engine.lanes.unit import Unit, enter_lane
 from exeunt.engine.stats import EngineStats
 
@@ -16,20 +20,43 @@ class Router:
     """Lets units into lanes, each with a slot in its lane's slab, and out of them again.
 
     slabs: where the units take their slots. residents: bounds who may be under way. stats: counts
-    who left.
+    who left. cache: of lanes' results; none in a trial run.
     """
 
-    def __init__(self, slabs: Slabs, residents: Residents, stats: EngineStats) -> None:
+    def __init__(
+        self,
+        slabs: Slabs,
+        residents: Residents,
+        stats: EngineStats,
+        cache: StateCache | None = None,
+    ) -> None:
         self._slabs = slabs
         self.residents = residents
         self._stats = stats
+        self._cache = cache if cache is not None and cache.lanes else None
 
     def start(self, request: Request) -> list[Unit]:
         """Return the units of the lanes that need no other; the request counts as resident."""
         if request.abandoned:
             return []
-        self.residents.enter(request)
+        self.residents.enter(request, self._cache.gave_up if self._cache else None)
         return self._enter_ready(request)
+
+    def adopt(self) -> list[Unit]:
+        """Return the units of requests that waited for another's result, which will not come."""
+        if self._cache is None or not self._cache.has_orphans:
+            return []
+        entering: list[Unit] = []
+        for request in self._cache.orphans():
+            if request.abandoned:
+                request.let_go()
+            else:
+                entering += self._enter_ready(request)
+        return entering
+
+    def waiting(self) -> list[Request]:
+        """Return the requests that wait for another's result."""
+        return [] if self._cache is None else self._cache.waiting()
 
     def route(self, unit: Unit, found: LaneExit, now_s: float) -> list[Unit]:
         """Let a unit leave its lane (or a loop's step) and return the units that wait next.
@@ -50,25 +77,54 @@ class Router:
             )
             fail(request, error, self._stats, now_s)
             return []
-        if lane.spec.loop and not _loop_ends(unit, found):
-            unit.next_step()
-            return [unit]
+        text: Finished | None = None
+        if request.decoding is not None and lane.spec.loop:
+            going, text = request.decoding.advance(unit, found)
+            if text is None:
+                return going
         through = request.finished.setdefault(lane.name, [])
         through.append(unit)
         if len(through) < lane.units:
             return []
         through.sort(key=lambda other: other.first_row)
         if lane is request.task.lane:
-            _answer(request, unit, self._stats, now_s)
+            _answer(request, unit, text, self._stats, now_s)
             return []
-        return self._enter_ready(request)
+        waited = self._cache.left(request, lane, through) if self._cache else []
+        return [unit for other in (request, *waited) for unit in self._enter_ready(other)]
 
     def _enter_ready(self, request: Request) -> list[Unit]:
-        entering = [unit for lane in request.ready_lanes() for unit in enter_lane(request, lane)]
+        lanes = self._ready_lanes(request)
+        entering = [unit for lane in lanes for unit in enter_lane(request, lane)]
         for unit in entering:
             unit.settle(self._slabs.of(unit.lane, request.shape_key))
+            loop = unit.lane.spec.loop
+            if loop is not None:
+                # Only what is answered is searched for: a loop on the way takes the best tokens.
+                last = unit.lane is request.task.lane
+                options = request.asked.options if last else GREEDY
+                told = request.on_token if last else None
+                request.decoding = Decoding(search_of(options, loop), told)
+                request.decoding.begin(unit)
         request.units += entering
         return entering
+
+    def _ready_lanes(self, request: Request) -> list[LanePlan]:
+        """Return the lanes that a request has to walk now: not those whose result is known."""
+        if self._cache is None or not request.digests:
+            return request.ready_lanes()
+        lanes: list[LanePlan] = []
+        met = True
+        while met:  # a result may open further lanes
+            met = False
+            for lane in request.ready_lanes():
+                if lane in lanes:
+                    continue
+                if self._cache.meet(request, lane):
+                    met = True
+                else:
+                    lanes.append(lane)
+        return lanes
 
 
 def fail(request: Request, error: Exception, stats: EngineStats, now_s: float) -> None:
@@ -79,39 +135,42 @@ def fail(request: Request, error: Exception, stats: EngineStats, now_s: float) -
         stats.request_done(kind, _queue_s(request, now_s), now_s - request.submitted_s)
 
 
-def _loop_ends(unit: Unit, found: LaneExit) -> bool:
-    """Take the step's token and return whether it was the last one."""
-    loop = unit.lane.spec.loop
-    assert loop is not None, "only called in a loop lane"
-    assert found.logits is not None, "a loop lane has a head"
-    token = int(found.logits.argmax())
-    unit.tokens.append(token)
-    return token == loop.eos or len(unit.tokens) >= loop.max_steps
-
-
-def _answer(request: Request, unit: Unit, stats: EngineStats, now_s: float) -> None:
-    deciding, exits = unit.exits[-1], unit.exits
-    assert deciding.logits is not None, "an answering lane has heads"
+def _answer(
+    request: Request, unit: Unit, text: Finished | None, stats: EngineStats, now_s: float
+) -> None:
+    exits = text.exits if text is not None else unit.exits
+    deciding = exits[-1]
+    logits = deciding.logits if text is None or text.scores is None else text.scores
+    assert logits is not None, "an answering lane has heads"
     queue_s, total_s = _queue_s(request, now_s), now_s - request.submitted_s
+    chosen = None if text is None else text.index
+    lanes = {
+        name: LaneReport(
+            max(_deepest(other.exits) for other in units),
+            units[0].lane.depth,
+            name in request.from_cache,
+        )
+        for name, units in request.finished.items()
+    }
+    lanes[unit.lane.name] = LaneReport(_deepest(exits), unit.lane.depth)
     answer = Answer(
         task=request.task.spec.name,
-        labels=request.task.spec.labels,
-        index=int(deciding.logits.argmax()),
-        logits=deciding.logits,
+        labels=request.asked.labels or request.task.spec.labels,
+        index=int(logits.argmax()) if chosen is None else chosen,
+        logits=logits,
         exit_layer=_deepest(exits),
         depth=unit.lane.depth,
         criterion=deciding.criterion,
         reason="criterion" if deciding.fired else "depth",
         score=deciding.score,
         threshold=deciding.threshold,
-        lanes={
-            name: LaneReport(max(_deepest(other.exits) for other in units), units[0].lane.depth)
-            for name, units in request.finished.items()
-        },
+        lanes=lanes,
         timings_ms=Timings(queue_s * 1e3, (total_s - queue_s) * 1e3, total_s * 1e3),
         policy_version=request.policy.version,
-        tokens=tuple(unit.tokens),
-        token_exit_layers=tuple(found.layer for found in exits) if unit.tokens else (),
+        tokens=() if text is None else text.tokens,
+        token_exit_layers=() if text is None else tuple(found.layer for found in exits),
+        text_score=None if text is None else text.score,
+        detokenise=request.task.detokenise,
     )
     request.let_go()
     if request.future.resolve(answer):

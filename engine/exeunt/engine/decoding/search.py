@@ -1,0 +1,134 @@
+"""Searches: from the logits of all live hypotheses to those that go on, or to the answer.
+
+A search knows tokens and scores alone; units and caches are `Decoding`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exeunt.engine.decoding.rules import Row, TokenRules, log_softmax
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A hypothesis that goes on. parent: its place among the live ones. token: what it takes."""
+
+    parent: int
+    token: int
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search answers.
+
+    tokens: all of it. score: of the answer. index, scores: of an allowed answer, its place and the
+    scores of all, [A].
+    """
+
+    tokens: tuple[int, ...]
+    score: float | None = None
+    index: int | None = None
+    scores: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step leads to: hypotheses that go on, or the answer."""
+
+    children: Sequence[Child] = ()
+    found: Found | None = None
+
+
+class Search(Protocol):
+    """Chooses tokens for one request."""
+
+    @property
+    def width(self) -> int:
+        """Live hypotheses at most."""
+        ...
+
+    def step(self, live: Sequence[Sequence[int]], logits: Sequence[Row]) -> Step:
+        """Return what goes on from the live hypotheses.
+
+        Args:
+            live: the tokens of each.
+            logits: the next token's, [C] of each; finite somewhere.
+        """
+        ...
+
+
+@dataclass
+class Greedy:
+    """Take the most probable token."""
+
+    rules: TokenRules
+    width: int = 1
+
+    def step(self, live: Sequence[Sequence[int]], logits: Sequence[Row]) -> Step:
+        """Return the one that goes on; see `Search.step`."""
+        token = int(self.rules.rule_out(logits[0], live[0]).argmax())
+        tokens = (*live[0], token)
+        if self.rules.ends(tokens):
+            return Step(found=Found(tokens))
+        return Step([Child(0, token)])
+
+
+@dataclass
+class Beam:
+    """Keep the most probable hypotheses, as fairseq's SequenceGenerator does.
+
+    Of the 2 B best continuations those that end among the first B are finished, at sum(log p) /
+    length^penalty; the others fill the beam again. It is over when B have finished, or at the last
+    step.
+    """
+
+    rules: TokenRules
+    width: int
+    penalty: float
+    scores: list[float] = field(default_factory=lambda: [0.0])
+    finished: list[Found] = field(default_factory=list)
+
+    def step(self, live: Sequence[Sequence[int]], logits: Sequence[Row]) -> Step:
+        """Return the beam; see `Search.step`."""
+        rows = [
+            self.rules.rule_out(log_softmax(row), tokens) + np.float32(score)
+            for row, tokens, score in zip(logits, live, self.scores, strict=True)
+        ]
+        children: list[Child] = []
+        candidates = _best(rows, 2 * self.width)
+        for rank, (parent, token, score) in enumerate(candidates):
+            tokens = (*live[parent], token)
+            if token == self.rules.eos or len(tokens) >= self.rules.max_tokens:
+                if rank < self.width and len(self.finished) < self.width:
+                    self.finished.append(Found(tokens, score / len(tokens) ** self.penalty))
+            elif len(children) < self.width:
+                children.append(Child(parent, token, score))
+        if not (children or self.finished):  # all that is left to say ends, below the beam
+            parent, token, score = candidates[0]
+            tokens = (*live[parent], token)
+            self.finished.append(Found(tokens, score / len(tokens) ** self.penalty))
+        if len(self.finished) >= self.width or not children:
+            return Step(found=max(self.finished, key=lambda found: found.score or 0.0))
+        self.scores = [child.score for child in children]
+        return Step(children)
+
+
+def _best(rows: Sequence[Row], count: int) -> list[tuple[int, int, float]]:
+    """Return the (row, token, score) of the largest finite scores, the first of equals first."""
+    flat = np.concatenate(rows)
+    count = min(count, len(flat))
+    # Selected by value, then ordered by place among equals: no order of a partition shows.
+    limit = np.partition(flat, len(flat) - count)[len(flat) - count]
+    places = np.flatnonzero(flat >= limit)
+    order = places[np.argsort(-flat[places], kind="stable")][:count]
+    width = len(rows[0])
+    return [
+        (int(place // width), int(place % width), float(flat[place]))
+        for place in order
+        if np.isfinite(flat[place])
+    ]

@@ -1,0 +1,166 @@
+"""What a loop lane keeps of earlier tokens, slot by slot: counts, and states to fill in from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exeunt.engine.bundle.manifest import LaneSpec
+from exeunt.engine.bundle.tensors import numpy_dtype
+from exeunt.engine.exit_policy.format import Fills
+
+Array = NDArray[Any]
+Slots = NDArray[np.intp]
+
+
+class LaneCaches:
+    """The caches of one lane's units, and how many tokens each layer's hold.
+
+    The caches' memory is the slab's: `states` [capacity, 1, S, W]. Filling is lazy under
+    `propagate`: a token that leaves early leaves its hidden state behind, and only when a later
+    token reaches a layer is that layer filled. Nothing is computed for layers that no later token
+    reaches, and what is computed is the same.
+
+    lane: whose layers. capacity: slots. states: the slab's arrays by name.
+    """
+
+    def __init__(self, lane: LaneSpec, capacity: int, states: dict[str, Array]) -> None:
+        assert lane.loop is not None, "only a loop keeps caches"
+        self._layers = lane.caches
+        self._states = states
+        self._carried = tuple(
+            dict.fromkeys(
+                name
+                for name, spec in lane.state.items()
+                if lane.propagate and spec.role == "carried"
+            )
+        )
+        self._capacity, self._steps = capacity, lane.loop.max_steps
+        # [layers, capacity]: a layer's column is contiguous, and gathered whole.
+        self.counts = np.zeros((lane.depth, capacity), dtype=np.int64)
+        self._due = np.zeros((lane.depth, capacity), dtype=np.int64)
+        self._left: dict[str, Array] = {}  # carried states of tokens that left: [capacity, S, ...]
+        self._making = Lock()
+        for cache in lane.caches:
+            for name in cache.appended:
+                spec = lane.state[name]
+                shape = (capacity, 1, *(int(dim) for dim in spec.shape))
+                # Zeros cost nothing until they are touched, and rubbish might not be finite.
+                states[name] = np.zeros(shape, dtype=numpy_dtype(spec.dtype))
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes that a slot takes beside the slab's states."""
+        return 16 * len(self.counts) + sum(int(array[0].nbytes) for array in self._left.values())
+
+    def clear(self, slot: int) -> None:
+        """Forget what a slot held."""
+        self.counts[:, slot] = 0
+        self._due[:, slot] = 0
+
+    def append(self, layer: int, slots: Slots, slices: Mapping[str, Array]) -> None:
+        """Write the new token's slices [U, W] of a layer behind what its caches hold."""
+        counts = self.counts[layer - 1]
+        places = counts[slots]
+        for name in self._layers[layer - 1].appended:
+            self._states[name][slots, 0, places] = slices[name]
+        counts[slots] = places + 1
+
+    def left(self, layer: int, slot: int, step: int, fill: Fills) -> None:
+        """Note that a slot's token left after a layer, before the last.
+
+        `propagate`: every skipped layer computes keys and values from the state that left (CALM).
+        `copy-token`: it takes over the token's from the exit's layer. `copy-layer`: it takes over
+        all that the exit's layer holds, context included, as the comment in MuE's code intends.
+        `mue`: nothing, as MuE's code really does; later tokens see shorter caches there.
+
+        Args:
+            layer: after which it left.
+            slot: the unit's.
+            step: the token's place in the loop.
+            fill: how.
+        """
+        skipped = range(layer + 1, len(self._layers) + 1)
+        if fill == "mue" or not skipped:
+            return
+        if fill == "propagate":
+            for name in self._carried:
+                self._keep(name, slot, step)
+            self._due[layer:, slot] += 1
+            return
+        source = self._layers[layer - 1]
+        held = int(self.counts[layer - 1, slot])
+        for other in skipped:
+            target = self._layers[other - 1]
+            place = int(self.counts[other - 1, slot])
+            for name, new in zip(source.appended, target.appended, strict=True):
+                if fill == "copy-token":
+                    self._states[new][slot, 0, place] = self._states[name][slot, 0, held - 1]
+                else:
+                    self._states[new][slot] = self._states[name][slot]
+            self.counts[other - 1, slot] = place + 1 if fill == "copy-token" else held
+            if fill == "copy-layer":
+                for name, new in zip(source.context, target.context, strict=True):
+                    self._states[new][slot] = self._states[name][slot]
+
+    def due(self, layer: int, slots: Slots) -> bool:
+        """Return whether tokens are missing in a layer's caches that have to be propagated."""
+        return bool(self._due[layer - 1][slots].any())
+
+    def fill(
+        self,
+        layer: int,
+        slots: Slots,
+        most: int,
+        propagate: Callable[[dict[str, Array]], Mapping[str, Array]],
+    ) -> None:
+        """Fill a layer's caches with the tokens that skipped it.
+
+        Args:
+            layer: which a unit is about to run.
+            slots: of the units.
+            most: tokens that are propagated at once.
+            propagate: from carried states [R, ...] of R tokens to the caches' slices [R, W], by
+                name.
+        """
+        counts, due = self.counts[layer - 1], self._due[layer - 1]
+        missing = due[slots]
+        owners = np.repeat(slots, missing)
+        firsts = np.repeat(counts[slots], missing)
+        places = firsts + np.arange(len(owners)) - np.repeat(np.cumsum(missing) - missing, missing)
+        for start in range(0, len(owners), most):
+            rows, at = owners[start : start + most], places[start : start + most]
+            slices = propagate({name: array[rows, at] for name, array in self._left.items()})
+            for name in self._layers[layer - 1].appended:
+                self._states[name][rows, 0, at] = slices[name]
+        counts[slots] += missing
+        due[slots] = 0
+
+    def move(self, sources: Sequence[int], targets: Sequence[int], *, context: bool) -> None:
+        """Let slots hold what others hold, all at once: beams that go on from another's tokens.
+
+        context: whether the layers' constants may differ from slot to slot.
+        """
+        if list(sources) == list(targets):
+            return
+        old, new = np.asarray(sources, dtype=np.intp), np.asarray(targets, dtype=np.intp)
+        for cache in self._layers:
+            for name in (*cache.appended, *(cache.context if context else ())):
+                self._states[name][new] = self._states[name][old]
+        for array in self._left.values():
+            array[new] = array[old]
+        for table in (self.counts, self._due):
+            table[:, new] = table[:, old]
+
+    def _keep(self, name: str, slot: int, step: int) -> None:
+        kept = self._left.get(name)
+        if kept is None:
+            with self._making:  # two streams may be the first at once
+                kept = self._left.get(name)
+                if kept is None:
+                    like = self._states[name]
+                    shape = (self._capacity, self._steps, *like.shape[2:])
+                    kept = self._left[name] = np.empty(shape, dtype=like.dtype)
+        kept[slot, step] = self._states[name][slot, 0]
