@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from exeunt.bench.load import poisson
 from exeunt.bench.simulate import CostFile, Line, OwnTime
+from exeunt.bench.simulate.costs import halfway
 from exeunt.engine.scheduling import SegmentCost
 from exeunt.engine.trace import Trace
 from tests.bench.simulated import costs, lane, run, serve, settings
@@ -244,3 +245,26 @@ def test_what_the_policy_plans_with_may_differ_from_what_batches_take() -> None:
     wanted = settings({"rate": 80.0, "seconds": 20.0}, {"max_batch_rows": 8})
     fill = [run(c, wanted).log.stages[0, 3].fill for c in (plain, hopeful)]
     assert fill[1] < fill[0]  # it takes single rows for worth their batch, and pays for it
+
+
+def test_a_slow_spell_lasts_as_many_batches_as_it_was_met_for() -> None:
+    spells = (2.0, 2.0, 2.0, 0.5, 0.5, 0.5)
+    slow = costs(lane("joint", 1)).model_copy(update={"spread": spells})
+    _, even = serve(costs(lane("joint", 1)), [0.0] * 24, [(1,)] * 24, {"max_batch_rows": 1})
+    _, trace = serve(slow, [0.0] * 24, [(1,)] * 24, {"max_batch_rows": 1})
+    factors = [
+        (one.ended_s - one.started_s) / (other.ended_s - other.started_s)
+        for one, other in zip(trace.batches, even.batches, strict=True)
+    ]
+    turns = sum(not math.isclose(one, other) for one, other in pairwise(factors))
+    assert {round(factor, 6) for factor in factors} == {2.0, 0.5}
+    assert turns in (len(factors) // 3 - 1, len(factors) // 3), "spells of three batches"
+
+
+def test_costs_between_two_measurements_lie_halfway() -> None:
+    before = costs(lane("joint", 2, beta_s=0.002), own=OwnTime(step_s=0.001, row_s=0, request_s=0))
+    after = costs(lane("joint", 2, beta_s=0.004), own=OwnTime(step_s=0.003, row_s=0, request_s=0))
+    between = halfway(before, after.model_copy(update={"spread": (1.5,)}))
+    assert [stage.beta_s for stage in between.lanes[0].stages] == pytest.approx([0.003] * 3)
+    assert between.own.step_s == pytest.approx(0.002)
+    assert between.spread == (1.5,)

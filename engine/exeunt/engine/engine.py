@@ -11,39 +11,29 @@ import numpy as np
 
 from exeunt.engine.admission import Admission, Ticket
 from exeunt.engine.answer import Answer
-from exeunt.engine.backends.base import Array, Backend, LoadedSegment
+from exeunt.engine.backends.base import Array, Backend
 from exeunt.engine.backends.registry import open_backend
 from exeunt.engine.bundle.manifest import Manifest
 from exeunt.engine.bundle.reader import Bundle, default_bundle
-from exeunt.engine.capacity import check_memory, check_sizes, check_threads
+from exeunt.engine.capacity import check_memory, check_threads
 from exeunt.engine.config import EngineConfig, engine_config
 from exeunt.engine.decoding.decoding import OnToken
-from exeunt.engine.decoding.door import GenerationDoor
-from exeunt.engine.decoding.options import Asked
 from exeunt.engine.determinism import refuse_batch_dependent
-from exeunt.engine.errors import InputError
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, never
 from exeunt.engine.exit_policy.compiled import CompiledPolicy
 from exeunt.engine.exit_policy.load import parse_exit_policy
-from exeunt.engine.inputs.prepare import SamplePreparer
-from exeunt.engine.inputs.tensors import TensorChecker
-from exeunt.engine.lanes.plan import TaskPlan, build_plan
 from exeunt.engine.lanes.request import Request
-from exeunt.engine.lanes.residents import Residents
-from exeunt.engine.lanes.slabs import Slabs
-from exeunt.engine.lanes.state_cache import StateCache
-from exeunt.engine.layouts import choose_layouts
+from exeunt.engine.parts import make_parts
 from exeunt.engine.pending import Pending
 from exeunt.engine.probe import LaneProbe, probe_lane
+from exeunt.engine.reading import PreparedSample
 from exeunt.engine.scheduling import Costs
 from exeunt.engine.scheduling.opening import open_scheduler
 from exeunt.engine.start_up import StartUp
 from exeunt.engine.stats import EngineStats
 from exeunt.engine.step.executor import Executor
 from exeunt.engine.step.routing import Router
-from exeunt.engine.step.runner import Runners
 from exeunt.engine.trace import Trace
-from exeunt.engine.warm_up import warm_up_samples
 from exeunt.engine.worker import Worker
 
 
@@ -64,33 +54,21 @@ class Engine:
         self.config = config
         self.stats = EngineStats()
         self._backend = backend
-
-        def load(name: str) -> LoadedSegment:
-            return backend.load(bundle.manifest, bundle.root, name)
-
-        self._blank = warm_up_samples(bundle.manifest, config.sizes)
-        self.layouts = choose_layouts(bundle.manifest, config, load, self._blank)
-        packed = [lane for lane, layout in self.layouts.items() if layout == "packed"]
-        resident = max(1, config.resident_rows // max(lane.rows for lane in bundle.manifest.lanes))
-        self._door = GenerationDoor(bundle, config.limits, resident)
-        self._plan = build_plan(bundle.manifest, load, packed, self._door.detokenise)
-        check_sizes(config, self._plan)
+        parts = make_parts(bundle, config, backend)
+        self.layouts, self.state_cache = parts.layouts, parts.state_cache
+        self._plan, self._blank, self._reader = parts.plan, parts.blank, parts.reader
+        self._slabs, self._residents = parts.slabs, parts.residents
         self._policy = self.compile(config.exit_policy or self._recommended())
-        self._checker = TensorChecker(bundle.manifest)
-        self._prepare = SamplePreparer(bundle, config.limits)
         self._admission = Admission(config.max_queued_rows)
         self._numbers = itertools.count(1)
-        self._slabs = Slabs(resident)
-        streams = [Runners(config.max_batch_rows) for _ in range(config.streams)]
         self.costs: Costs | None = None
         if config.warm_up and self._blank:
-            start_up = StartUp(self._plan, self._slabs, streams, self._policy)
+            start_up = StartUp(self._plan, self._slabs, parts.streams, self._policy)
             self.costs = start_up.measure(self._blank, config, backend)
+        resident = self._residents.capacity
         check_memory(self.slot_bytes, resident, self._plan.rows)
         scheduler = open_scheduler(config, self.costs, self._plan.lanes, resident * self._plan.rows)
-        executors = [Executor(runners, time.monotonic) for runners in streams]
-        self._residents = Residents(resident)
-        self.state_cache = StateCache(self._plan, config.state_cache_bytes)
+        executors = [Executor(runners, time.monotonic) for runners in parts.streams]
         router = Router(self._slabs, self._residents, self.stats, self.state_cache)
         self._worker = Worker(scheduler, executors, router, self.stats, self._self_check)
 
@@ -244,12 +222,39 @@ class Engine:
             InputError: the sample cannot be used; the ticket is untouched.
             QueueFull: its hypotheses need more places than are left.
         """
-        if not isinstance(sample, Mapping):
-            raise InputError(f"a sample is a mapping, found a {type(sample).__name__}")
-        task = self._task(sample.get("task"))
-        asked = self._door.asked(sample, task)
-        tensors = self._prepare(self._door.prompted(sample, task))
-        return self._enqueue(ticket, task, tensors, exit_policy, asked, on_token)
+        return self.send(ticket, self.read(sample), exit_policy, on_token)
+
+    def read(self, sample: Mapping[str, object]) -> PreparedSample:
+        """Check, decode and tokenise a sample for `send`; see `submit`."""
+        return self._reader.sample(sample)
+
+    def send(
+        self,
+        ticket: Ticket,
+        sample: PreparedSample,
+        exit_policy: CompiledPolicy | None = None,
+        on_token: OnToken | None = None,
+    ) -> Pending:
+        """Hand a sample that `read` has prepared to the engine; see `submit`.
+
+        Raises:
+            QueueFull: its hypotheses need more places than are left.
+        """
+        rows = self._plan.rows * sample.asked.width
+        if rows > ticket.left:
+            ticket.grow(rows - ticket.left)
+        shapes = tuple(sample.tensors[name].shape for name in self.bundle.manifest.tensors)
+        future = Pending(ticket.take(rows))
+        now_s = time.monotonic()
+        policy = exit_policy or self._policy
+        request = Request(sample.task, sample.tensors, shapes, policy, future, now_s)
+        request.number = next(self._numbers)
+        request.asked, request.on_token = sample.asked, on_token
+        request.digests = self.state_cache.digests(sample.task.lanes, sample.tensors)
+        if self.config.latency_target_s is not None:
+            request.deadline_s = now_s + self.config.latency_target_s
+        self._worker.submit(request)
+        return future
 
     def submit_tensors(
         self,
@@ -274,9 +279,8 @@ class Engine:
             TensorError: names, dtypes or shapes are not the manifest's.
             InputError: an option is wrong.
         """
-        arrays, chosen = self._checker.sample(tensors), self._task(task)
-        asked = self._door.asked(generation or {}, chosen)
-        return self._enqueue(ticket, chosen, arrays, exit_policy, asked, on_token)
+        sample = self._reader.tensors(tensors, task, generation)
+        return self.send(ticket, sample, exit_policy, on_token)
 
     def predict(self, sample: Mapping[str, object]) -> Answer:
         """Answer one sample; see `submit` for what it holds."""
@@ -300,16 +304,9 @@ class Engine:
             TensorError: names, dtypes or shapes are not the manifest's.
             QueueFull: more samples than there are places.
         """
-        chosen = self._task(task)
-        count, arrays = self._checker.batch(tensors)
-        asked = self._door.asked(generation or {}, chosen)
-        with self.reserve(count * self._plan.rows * asked.width) as ticket:
-            pending = [
-                self._enqueue(
-                    ticket, chosen, {name: a[place] for name, a in arrays.items()}, None, asked
-                )
-                for place in range(count)
-            ]
+        samples = self._reader.batch(tensors, task, generation)
+        with self.reserve(sum(self._plan.rows * s.asked.width for s in samples)) as ticket:
+            pending = [self.send(ticket, sample) for sample in samples]
             return [future.result() for future in pending]
 
     def probe(self, tensors: Mapping[str, object], task: str | None = None) -> dict[str, LaneProbe]:
@@ -324,20 +321,16 @@ class Engine:
         Raises:
             TensorError: names, dtypes or shapes are not the manifest's.
         """
-        chosen = self._task(task)
-        count, arrays = self._checker.batch(tensors)
         full = self.compile(never())
         requests = [
-            Request(
-                chosen, {name: a[place] for name, a in arrays.items()}, (), full, Pending(), 0.0
-            )
-            for place in range(count)
+            Request(sample.task, sample.tensors, (), full, Pending(), 0.0)
+            for sample in self._reader.batch(tensors, task)
         ]
-        return {lane.name: probe_lane(requests, lane) for lane in chosen.lanes}
+        return {lane.name: probe_lane(requests, lane) for lane in requests[0].task.lanes}
 
     def prepare(self, sample: Mapping[str, object]) -> dict[str, Array]:
         """Return one sample's raw tensors (no sample axis), as `submit_tensors` takes them."""
-        return self._prepare(sample)
+        return self.read(sample).tensors
 
     def close(self) -> None:
         """Stop the thread; requests that are left fail. Closing twice is harmless."""
@@ -354,40 +347,6 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _enqueue(
-        self,
-        ticket: Ticket,
-        task: TaskPlan,
-        tensors: dict[str, Array],
-        policy: CompiledPolicy | None,
-        asked: Asked,
-        on_token: OnToken | None = None,
-    ) -> Pending:
-        rows = self._plan.rows * asked.width
-        if rows > ticket.left:
-            ticket.grow(rows - ticket.left)
-        shapes = tuple(tensors[name].shape for name in self.bundle.manifest.tensors)
-        future = Pending(ticket.take(rows))
-        now_s = time.monotonic()
-        request = Request(task, tensors, shapes, policy or self._policy, future, now_s)
-        request.number = next(self._numbers)
-        request.asked, request.on_token = asked, on_token
-        request.digests = self.state_cache.digests(task.lanes, tensors)
-        if self.config.latency_target_s is not None:
-            request.deadline_s = now_s + self.config.latency_target_s
-        self._worker.submit(request)
-        return future
-
-    def _task(self, name: object) -> TaskPlan:
-        tasks = self._plan.tasks
-        if name is None and len(tasks) == 1:
-            return next(iter(tasks.values()))
-        if not isinstance(name, str) or name not in tasks:
-            raise InputError(
-                f"task {str(name)[:80]!r} is not one of the bundle's: name one of {sorted(tasks)}"
-            )
-        return tasks[name]
 
     def _recommended(self) -> ExitPolicy:
         own = self.bundle.manifest.exit_policy

@@ -6,7 +6,7 @@ from itertools import cycle
 
 from exeunt.bench.load import Measurement, closed_loop, open_loop
 from exeunt.bench.simulate.calibrate import SECONDS
-from exeunt.bench.simulate.costs import CostFile
+from exeunt.bench.simulate.costs import CostFile, halfway
 from exeunt.bench.simulate.opening import Measured
 from exeunt.bench.simulate.settings import SAMPLES, SimulationSettings
 from exeunt.bench.simulate.simulate import Simulated, Workload, simulate
@@ -34,7 +34,7 @@ def compare_with_measurement(
 ) -> list[Pair]:
     """Measure the engine and predict what was measured, repeat by repeat.
 
-    Costs are measured on the same engine right before each run, which then serves the schedule and
+    Costs are measured on the same engine before and after each run, which serves the schedule and
     the exits that the simulator serves. The prediction sees nothing of the run.
 
     Args:
@@ -48,13 +48,15 @@ def compare_with_measurement(
     """
     tell = progress or (lambda _: None)
     pairs = []
+    before = opened.costs(calibrate_s, tell)
+    workload = Workload(settings, before)
     for repeat in range(settings.load.repeats):
-        costs = opened.costs(calibrate_s, tell)
-        workload = Workload(settings, costs)
         tell(f"measuring: repeat {repeat + 1} of {settings.load.repeats}")
         trace = opened.engine.start_trace()
         measured = _measure(opened, workload, repeat)
         opened.engine.stop_trace()
+        after = opened.costs(calibrate_s, tell)
+        costs, before = halfway(before, after), after
         predicted = simulate(costs, workload, repeat)
         pairs.append(Pair(costs, predicted, measured, _batch_units(trace.batches)))
     return pairs

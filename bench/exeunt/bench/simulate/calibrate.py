@@ -14,7 +14,14 @@ import numpy as np
 
 from exeunt.bench.load import Target
 from exeunt.bench.report import this_machine
-from exeunt.bench.simulate.costs import CostFile, LaneCosts, Line, OwnTime, StageCosts
+from exeunt.bench.simulate.costs import (
+    MAX_SPREAD,
+    CostFile,
+    LaneCosts,
+    Line,
+    OwnTime,
+    StageCosts,
+)
 from exeunt.bench.simulate.serving import OPEN_SHARE, Served, Serving
 from exeunt.engine import Engine
 from exeunt.engine.bundle.consistency import lane_order
@@ -22,9 +29,10 @@ from exeunt.engine.bundle.manifest import LaneSpec, Manifest
 from exeunt.engine.errors import ConfigError
 from exeunt.engine.scheduling import SegmentCost
 from exeunt.engine.stats import StepTimes
+from exeunt.engine.trace import TracedBatch
 
 SECONDS = 2.0  # of each closed loop; the open one takes twice as long
-SPREAD = 100  # factors that tell how batches of one size differ
+LEAST_SPREAD = 100  # fewer batches do not tell how those of one size differ
 
 Place = tuple[str, str, int]  # lane, segment, layer
 Sizes = dict[int, list[float]]  # seconds of batches, by their units
@@ -158,7 +166,7 @@ def _durations(loops: Sequence[Served]) -> dict[Place, list[Sizes]]:
     counts: Counter[tuple[Place, int]] = Counter()
     for number, loop in enumerate(loops):
         for batch in loop.batches:
-            place, units = (batch.lane, batch.segment, batch.layer), len(batch.requests)
+            place, units = _kind(batch)
             found[place][number][units].append(batch.ended_s - batch.started_s)
             first.setdefault((place, units), number)
             counts[place, units] += 1
@@ -196,20 +204,29 @@ def _fit(loops: Sequence[Sizes], unit_rows: int) -> SegmentCost:
 
 
 def _spread(loops: Sequence[Served]) -> tuple[float, ...]:
-    """Return how much longer batches took than the mean of their stage and size, in SPREAD factors.
+    """Return how much longer each batch took than the mean of its loop, stage and size.
 
-    The sorted batches are cut into as many equal parts; each factor is a part's mean.
+    In the order of the batches: a machine is slow for a while, not for a batch, and a queue feels
+    the difference. The least loaded loop comes first; of too many, its beginning and what follows.
     """
-    groups = [
-        np.array(found)
-        for each in _durations(loops).values()
-        for sizes in each
-        for found in sizes.values()
-    ]
-    factors = np.sort(np.concatenate([group / group.mean() for group in groups]))
-    if len(factors) < SPREAD:
-        return ()
-    return tuple(float(part.mean()) for part in np.array_split(factors, SPREAD))
+    factors: list[float] = []
+    for loop in loops:
+        groups: dict[tuple[Place, int], list[float]] = defaultdict(list)
+        for batch in loop.batches:
+            groups[_kind(batch)].append(batch.ended_s - batch.started_s)
+        # The first of a size lays out its memory; a size met once tells nothing.
+        means = {kind: fmean(found[1:]) for kind, found in groups.items() if len(found) > 1}
+        met: set[tuple[Place, int]] = set()
+        for batch in loop.batches:
+            kind = _kind(batch)
+            if kind in met:
+                factors.append((batch.ended_s - batch.started_s) / means[kind])
+            met.add(kind)
+    return tuple(factors[:MAX_SPREAD]) if len(factors) >= LEAST_SPREAD else ()
+
+
+def _kind(batch: TracedBatch) -> tuple[Place, int]:
+    return (batch.lane, batch.segment, batch.layer), len(batch.requests)
 
 
 def _own_time(loops: Sequence[Served]) -> OwnTime:

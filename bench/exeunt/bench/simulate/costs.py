@@ -12,6 +12,7 @@ from exeunt.engine.scheduling import Costs, SegmentCost
 from exeunt.engine.validation import first_problem
 
 MAX_FILE_BYTES = 10_000_000
+MAX_SPREAD = 20_000
 
 Seconds = Field(ge=0)
 
@@ -95,16 +96,16 @@ class CostFile(Frozen):
     """Everything that a simulation knows of a bundle and its machine.
 
     name: the bundle's. lanes: each behind those that it joins; the last one answers. spread: how
-    much longer batches take than their lines say, as factors of which each is as likely as the
-    next; none where all take what they should. measured_rows: of the largest batch that was timed;
-    None where nobody measured. setting: backend and machine, for readers.
+    much longer one batch after the other takes than its line says, as factors in the order in which
+    they were met; none where all take what they should. measured_rows: of the largest batch that
+    was timed; None where nobody measured. setting: backend and machine, for readers.
     """
 
     format: Literal[1] = 1
     name: str
     lanes: tuple[LaneCosts, ...] = Field(min_length=1)
     own: OwnTime
-    spread: tuple[Annotated[float, Seconds], ...] = Field(default=(), max_length=10_000)
+    spread: tuple[Annotated[float, Seconds], ...] = Field(default=(), max_length=MAX_SPREAD)
     measured_rows: int | None = Field(default=None, ge=1)
     setting: dict[str, str | int] = Field(default_factory=dict)
 
@@ -151,6 +152,37 @@ class CostFile(Frozen):
         if not self.depth:
             raise ValueError(f"the answering lane {self.lanes[-1].name!r} has no layers")
         return self
+
+
+def halfway(before: CostFile, after: CostFile) -> CostFile:
+    """Return the costs of the time between two measurements of one bundle in one engine.
+
+    A machine's speed drifts: the mean of both sides is nearer to what lies between than either.
+    """
+    lanes = tuple(
+        first.model_copy(
+            update={
+                "stages": tuple(
+                    one.model_copy(
+                        update={
+                            "alpha_s": (one.alpha_s + other.alpha_s) / 2,
+                            "beta_s": (one.beta_s + other.beta_s) / 2,
+                        }
+                    )
+                    for one, other in zip(first.stages, second.stages, strict=True)
+                )
+            }
+        )
+        for first, second in zip(before.lanes, after.lanes, strict=True)
+    )
+    own = OwnTime(
+        step_s=(before.own.step_s + after.own.step_s) / 2,
+        row_s=(before.own.row_s + after.own.row_s) / 2,
+        request_s=(before.own.request_s + after.own.request_s) / 2,
+    )
+    half = MAX_SPREAD // 2
+    spread = before.spread[:half] + after.spread[:half]
+    return before.model_copy(update={"lanes": lanes, "own": own, "spread": spread})
 
 
 def _joined(lanes: Sequence[LaneCosts]) -> set[str]:

@@ -54,7 +54,7 @@ class Simulator:
         source: sends the requests.
         exits: the exit layer in each lane, by the sample's place.
         log: counts the batches.
-        seed: of how long each batch takes, where the costs say that it varies.
+        seed: of where in the measured spread the run begins, where the costs have one.
         trace: is filled as an engine fills its own; None records nothing.
     """
 
@@ -72,7 +72,7 @@ class Simulator:
         self._possible = sum(lane.depth for lane in self._lanes)
         self._request_s = costs.own.request_s
         self._spread = costs.spread
-        self._random = Random(seed)
+        self._slow = Random(seed).randrange(len(costs.spread)) if costs.spread else 0
         self._scheduler = simulated_scheduler(costs, config)
         self._latency_target_s = config.latency_target_s
         self._places = config.max_queued_rows // costs.rows
@@ -150,7 +150,8 @@ class Simulator:
         constant_s, row_s = lane.batch_s[stage]
         seconds = constant_s + row_s * len(batch) * lane.unit_rows
         if self._spread:
-            seconds *= self._random.choice(self._spread)
+            self._slow = (self._slow + 1) % len(self._spread)
+            seconds *= self._spread[self._slow]
         self._batches += 1
         reason, stream = self._scheduler.reason, self._idle.pop()
         heappush(

@@ -21,6 +21,8 @@ def check_caches(manifest: "Manifest", lane: "LaneSpec") -> None:
             f"{where} has {lane.depth} layers and {len(lane.caches)} records in `caches`: each"
             " layer needs one, which names what it appends"
         )
+    if lane.packed is not None:
+        raise ValueError(f"{where} keeps caches, which packed layers cannot: remove `packed`")
     if lane.rows != 1:
         raise ValueError(f"{where} keeps caches for {lane.rows} rows a sample: expected one row")
     named = [name for cache in lane.caches for name in cache.appended]

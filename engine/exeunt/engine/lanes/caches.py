@@ -52,8 +52,9 @@ class LaneCaches:
 
     @property
     def slot_bytes(self) -> int:
-        """Bytes that a slot takes beside the slab's states."""
-        return 16 * len(self.counts) + sum(int(array[0].nbytes) for array in self._left.values())
+        """Bytes that a slot takes beside the slab's states, once a token of it has left early."""
+        known = [self._states[name] for name in self._carried if name in self._states]
+        return 16 * len(self.counts) + self._steps * sum(int(array[0].nbytes) for array in known)
 
     def clear(self, slot: int) -> None:
         """Forget what a slot held."""
