@@ -1,6 +1,7 @@
 """A request driven message by message, for what an HTTP client cannot do."""
 
 import asyncio
+import json
 from typing import Any
 
 from starlette.types import Message
@@ -8,6 +9,7 @@ from starlette.types import Message
 from tests.server.serving import TEXT, Served, png
 
 BOUNDARY = "B"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 def form_body(shade: int = 0) -> bytes:
@@ -18,11 +20,32 @@ def form_body(shade: int = 0) -> bytes:
     return (text + head).encode() + png(shade) + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-class RawRequest:
-    """One `/predict` request to an application. sent: what the application has answered."""
+def events_of(content: bytes) -> list[tuple[str, Any]]:
+    """Return the name and the data of each server-sent event; of a comment, "" and its text."""
+    events: list[tuple[str, Any]] = []
+    *blocks, rest = content.decode().split("\n\n")
+    assert rest == "", "the last event is whole"
+    for block in blocks:
+        if block.startswith(":"):
+            events.append(("", block[1:].strip()))
+            continue
+        name, data = block.split("\n")
+        events.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return events
 
-    def __init__(self, served: Served) -> None:
+
+class RawRequest:
+    """One `/predict` request to an application.
+
+    content_type: of the body; a form's by default. sent: what the application has answered.
+    reading: cleared while the client takes nothing.
+    """
+
+    def __init__(self, served: Served, content_type: str = FORM_TYPE) -> None:
         self.sent: list[Message] = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._content_type = content_type
         self._app = served.app
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -38,10 +61,11 @@ class RawRequest:
             "path": "/predict",
             "raw_path": b"/predict",
             "query_string": b"",
-            "headers": [(b"content-type", f"multipart/form-data; boundary={BOUNDARY}".encode())],
+            "headers": [(b"content-type", self._content_type.encode())],
         }
 
         async def send(message: Message) -> None:
+            await self.reading.wait()
             self.sent.append(message)
 
         self._task = asyncio.get_running_loop().create_task(
@@ -55,6 +79,15 @@ class RawRequest:
     def leave(self) -> None:
         """Close the connection."""
         self._messages.put_nowait({"type": "http.disconnect"})
+
+    def events(self) -> list[tuple[str, Any]]:
+        """Return the server-sent events so far."""
+        return events_of(b"".join(message.get("body", b"") for message in self.sent))
+
+    def cancel(self) -> None:
+        """Do as a server that stops before the answer."""
+        assert self._task is not None
+        self._task.cancel()
 
     async def end(self) -> int:
         """Wait until the application is through and return the status."""

@@ -1,7 +1,7 @@
 """A server in this process, on the fake backend or on a given engine."""
 
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from exeunt.engine import Engine
+from exeunt.engine import Bundle, Engine
 from exeunt.engine.backends.fake import FakeBackend
 from exeunt.server.app import create_app
 from exeunt.server.service import Service
@@ -60,19 +60,28 @@ async def serving(
     server: Mapping[str, Any] | None = None,
     engine: Mapping[str, Any] | None = None,
     layers: int = 6,
+    bundle: Callable[[Path], Bundle] | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve a fake single-stream bundle that takes an image and a text."""
-    manifest = single_stream(
-        layers, len(LABELS), labels=LABELS, with_inputs=True, exit_policy=ENTROPY
-    )
+    """Serve a bundle on the fake backend; a single-stream one for an image and a text by default.
+
+    bundle: makes another one, in the directory it is given.
+    """
+    used = _single(layers, root) if bundle is None else bundle(root)
     backend = FakeBackend()
-    with Engine.open(fake_bundle(manifest, root), engine, backend=backend) as opened:
+    with Engine.open(used, engine, backend=backend) as opened:
         service = Service(opened)
         app = create_app(service, ServerSettings.model_validate(server or {}))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             yield Served(app, service, opened, backend, client)
         backend.delay_s = 0.0
+
+
+def _single(layers: int, root: Path) -> Bundle:
+    manifest = single_stream(
+        layers, len(LABELS), labels=LABELS, with_inputs=True, exit_policy=ENTROPY
+    )
+    return fake_bundle(manifest, root)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -1,15 +1,21 @@
 """What `/predict` answers with: the models of its responses."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from exeunt.engine.answer import Answer
 
 
 class LaneBody(BaseModel):
-    """Where the sample left a lane."""
+    """Where the sample left a lane; the deepest of its tokens in one that generates."""
 
     exit_layer: int
     depth: int
+    cached: bool = Field(
+        default=False,
+        description="There only where true: another request had walked the lane for this image.",
+    )
 
 
 class TimingsBody(BaseModel):
@@ -45,9 +51,30 @@ class AnswerBody(BaseModel):
     )
 
     task: str
-    label: str | None = Field(description="The most probable one; null where there are no labels.")
-    index: int = Field(description="Its place among the labels.")
-    probabilities: dict[str, float]
+    label: str | None = Field(
+        default=None,
+        description="The most probable one; null where there are no labels. Not of a free text.",
+    )
+    index: int | None = Field(
+        default=None, description="Its place among the labels. Not of a free text."
+    )
+    probabilities: dict[str, float] | None = Field(
+        default=None, description="By label, or by place. Not of a free text."
+    )
+    text: str | None = Field(default=None, description="Of a generation only.")
+    tokens: list[int] | None = Field(
+        default=None, description="Of a generation only; the end token included."
+    )
+    token_exit_layers: list[int] | None = Field(
+        default=None,
+        description="Of a generation only. Of allowed answers, up to the last token that was open.",
+    )
+    text_score: float | None = Field(
+        default=None,
+        description=(
+            "Of beams: sum(log p) / length^penalty. Of allowed answers: log p. Else null."
+        ),
+    )
     exit_layer: int = Field(description="Counts from 1.")
     depth: int
     criterion: str
@@ -57,8 +84,6 @@ class AnswerBody(BaseModel):
     lanes: dict[str, LaneBody]
     timings_ms: TimingsBody
     policy_version: int
-    tokens: list[int] | None = Field(default=None, description="Of a generation only.")
-    token_exit_layers: list[int] | None = None
     batch_invariant: bool | None = Field(
         default=None,
         description=(
@@ -70,12 +95,16 @@ class AnswerBody(BaseModel):
     @classmethod
     def of(cls, answer: Answer, *, batch_invariant: bool = True) -> "AnswerBody":
         """Return the body for the engine's answer, from a bundle that is batch-invariant or not."""
-        timings = answer.timings_ms
+        timings, chosen = answer.timings_ms, _is_chosen(answer)
         return cls(
             task=answer.task,
-            label=answer.label,
-            index=answer.index,
-            probabilities=answer.probabilities,
+            label=answer.label if chosen else None,
+            index=answer.index if chosen else None,
+            probabilities=answer.probabilities if chosen else None,
+            text=answer.text,
+            tokens=list(answer.tokens) or None,
+            token_exit_layers=list(answer.token_exit_layers) or None,
+            text_score=answer.text_score,
             exit_layer=answer.exit_layer,
             depth=answer.depth,
             criterion=answer.criterion,
@@ -83,7 +112,7 @@ class AnswerBody(BaseModel):
             score=answer.score,
             threshold=answer.threshold,
             lanes={
-                name: LaneBody(exit_layer=lane.exit_layer, depth=lane.depth)
+                name: LaneBody(exit_layer=lane.exit_layer, depth=lane.depth, cached=lane.cached)
                 for name, lane in answer.lanes.items()
             },
             timings_ms=TimingsBody(
@@ -92,17 +121,29 @@ class AnswerBody(BaseModel):
                 total=round(timings.total, 3),
             ),
             policy_version=answer.policy_version,
-            tokens=list(answer.tokens) or None,
-            token_exit_layers=list(answer.token_exit_layers) or None,
             batch_invariant=None if batch_invariant else False,
         )
 
     def to_json(self) -> str:
-        """Return the JSON text; the fields of generations and of int8 only where they apply."""
-        spare = {"tokens", "token_exit_layers"} if self.tokens is None else set()
+        """Return the JSON text, without the fields that do not apply."""
+        spare: dict[str, Any] = {}
+        if self.tokens is None:
+            spare |= dict.fromkeys(_OF_GENERATIONS, True)
+        elif self.index is None:
+            spare |= dict.fromkeys(_OF_CHOICES, True)
         if self.batch_invariant is None:
-            spare.add("batch_invariant")
+            spare["batch_invariant"] = True
+        spare["lanes"] = {name: {"cached"} for name, lane in self.lanes.items() if not lane.cached}
         return self.model_dump_json(exclude=spare)
+
+
+_OF_GENERATIONS = ("text", "tokens", "token_exit_layers", "text_score")
+_OF_CHOICES = ("label", "index", "probabilities")
+
+
+def _is_chosen(answer: Answer) -> bool:
+    """Return whether an answer is one of several that were known before, and not a free text."""
+    return not answer.tokens or bool(answer.labels)
 
 
 class ErrorBody(BaseModel):

@@ -7,8 +7,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from exeunt.engine import Answer
 from exeunt.server.answers import AnswerBody
+from exeunt.server.events import EventResponse
 from exeunt.server.info import InfoBody, info_of
+from exeunt.server.leaving import Client
 from exeunt.server.metrics import new_registry
 from exeunt.server.middleware import RequestLog
 from exeunt.server.openapi import PREDICT_BODY, add_models, error_response, predict_responses
@@ -16,6 +19,7 @@ from exeunt.server.predicting import Predictor
 from exeunt.server.responses import ErrorResponses
 from exeunt.server.service import Service
 from exeunt.server.settings import ServerSettings
+from exeunt.server.streaming import TokenStream
 
 
 def create_app(service: Service, settings: ServerSettings | None = None) -> FastAPI:
@@ -34,14 +38,16 @@ def create_app(service: Service, settings: ServerSettings | None = None) -> Fast
     )
     errors.install(app)
     app.add_middleware(RequestLog, service=service, errors=errors)
-    _add_predict(app, service, settings or ServerSettings())
+    _add_predict(app, service, settings or ServerSettings(), errors)
     _add_probes(app, service, errors)
     _add_reading(app, service, errors)
     _document(app)
     return app
 
 
-def _add_predict(app: FastAPI, service: Service, settings: ServerSettings) -> None:
+def _add_predict(
+    app: FastAPI, service: Service, settings: ServerSettings, errors: ErrorResponses
+) -> None:
     predictor: Predictor | None = None
 
     @app.post(
@@ -55,19 +61,27 @@ def _add_predict(app: FastAPI, service: Service, settings: ServerSettings) -> No
         """Answer a question about an image, or judge a statement, as the model can.
 
         An image and a text come as JSON (base64) or as multipart/form-data (a file). A list of
-        samples fails as a whole when one of them does; the error names which.
+        samples fails as a whole when one of them does; the error names which. With `stream: true`
+        the tokens of a text come as server-sent events, as soon as each is chosen.
         """
         nonlocal predictor
         log: dict[str, Any] = request.scope["state"]["log"]
         engine = service.engine()
         if predictor is None:
             predictor = Predictor(engine, settings)
-        answers, is_list = await predictor.answer(request)
-        layers = [answer.exit_layer for answer in answers]
-        log["exit_layer"] = layers if is_list else layers[0]
         invariant = engine.manifest.batch_invariant
-        texts = [AnswerBody.of(answer, batch_invariant=invariant).to_json() for answer in answers]
-        content = f"[{','.join(texts)}]" if is_list else texts[0]
+
+        def to_json(answer: Answer) -> str:
+            return AnswerBody.of(answer, batch_invariant=invariant).to_json()
+
+        client = Client(request.receive)
+        outcome = await predictor.respond(request, client)
+        if isinstance(outcome, TokenStream):
+            return EventResponse(outcome, client, to_json, errors, log)
+        layers = [answer.exit_layer for answer in outcome.answers]
+        log["exit_layer"] = layers if outcome.is_list else layers[0]
+        texts = [to_json(answer) for answer in outcome.answers]
+        content = f"[{','.join(texts)}]" if outcome.is_list else texts[0]
         return Response(content, media_type="application/json")
 
 

@@ -2,22 +2,44 @@
 
 from importlib.metadata import version
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from exeunt.engine import Engine
+from exeunt.engine.bundle.inputs import InputsSpec
+from exeunt.engine.bundle.manifest import TaskSpec
+from exeunt.engine.decoding.door import TEXT
+from exeunt.engine.decoding.options import MAX_ALLOWED, MAX_BEAMS, MAX_NGRAM
+
+
+class GenerationBody(BaseModel):
+    """What a request may ask of a task that generates text. All but `streams` are limits."""
+
+    max_tokens: int = Field(description="The end token included; taken where a request says less.")
+    min_tokens: int = Field(description="Taken where a request names none.")
+    beams: int
+    no_repeat_ngram: int
+    allowed: int = Field(description="Answers to choose from; a task with its own takes others.")
+    streams: bool = Field(description="Whether `stream` works, without beams and `allowed`.")
 
 
 class TaskBody(BaseModel):
-    """One task: what may be answered, and by which lane."""
+    """One task: what may be answered, and by which lane.
+
+    takes: the inputs that a sample of it needs. prompt: the text that the model is given, with
+    `{text}` where the sample's goes.
+    """
 
     name: str
     kind: str
     lane: str
     labels: list[str]
+    takes: list[str]
+    prompt: str | None
+    generation: GenerationBody | None = Field(description="null where no text is generated.")
 
 
 class InfoBody(BaseModel):
-    """The served bundle. depth: layers by lane. takes: the fields of a sample."""
+    """The served bundle. depth: layers by lane. takes: the inputs of a sample, over all tasks."""
 
     name: str
     family: str
@@ -31,17 +53,48 @@ class InfoBody(BaseModel):
 def info_of(engine: Engine) -> InfoBody:
     """Return what `/info` answers."""
     manifest = engine.manifest
-    image = manifest.inputs.image
-    takes = [("images" if image.count > 1 else "image")] if image else []
     return InfoBody(
         name=manifest.name,
         family=manifest.family,
         version=version("exeunt"),
-        takes=[*takes, *(["text"] if manifest.inputs.text else [])],
-        tasks=[
-            TaskBody(name=task.name, kind=task.kind, lane=task.lane, labels=list(task.labels))
-            for task in manifest.tasks
-        ],
+        takes=_takes(manifest.inputs),
+        tasks=[_task(engine, task) for task in manifest.tasks],
         depth={lane.name: lane.depth for lane in manifest.lanes},
         policy_version=engine.policy.version,
+    )
+
+
+def _takes(inputs: InputsSpec) -> list[str]:
+    image = inputs.image
+    takes = [("images" if image.count > 1 else "image")] if image else []
+    return [*takes, *(["text"] if inputs.text else [])]
+
+
+def _task(engine: Engine, task: TaskSpec) -> TaskBody:
+    asks_itself = task.prompt is not None and TEXT not in task.prompt
+    takes = _takes(engine.manifest.inputs)
+    return TaskBody(
+        name=task.name,
+        kind=task.kind,
+        lane=task.lane,
+        labels=list(task.labels),
+        takes=[name for name in takes if name != "text" or not asks_itself],
+        prompt=task.prompt,
+        generation=_generation(engine, task),
+    )
+
+
+def _generation(engine: Engine, task: TaskSpec) -> GenerationBody | None:
+    loop = engine.manifest.lane(task.lane).loop
+    if loop is None:
+        return None
+    free = not task.answers
+    slots = max(1, engine.config.resident_rows // engine.rows_per_sample)
+    return GenerationBody(
+        max_tokens=loop.max_steps,
+        min_tokens=loop.min_tokens,
+        beams=min(MAX_BEAMS, slots) if free else 1,
+        no_repeat_ngram=MAX_NGRAM,
+        allowed=MAX_ALLOWED,
+        streams=free,
     )

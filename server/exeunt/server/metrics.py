@@ -65,6 +65,8 @@ class ServerCollector(Collector):
             yield from _exits(engine)
             yield from _times(engine)
             yield _waiting(engine)
+            yield _tokens(engine)
+            yield from _state_cache(engine)
 
 
 def _exits(engine: Engine) -> Iterator[Metric]:
@@ -155,6 +157,40 @@ def _waiting(engine: Engine) -> Metric:
             rows = waiting.get((lane.name, layer), 0)
             family.add_metric([engine.manifest.name, lane.name, str(layer)], rows)
     return family
+
+
+def _tokens(engine: Engine) -> Metric:
+    family = CounterMetricFamily(
+        "exeunt_generated_tokens",
+        "Steps of a lane that generates: one for each token, of every hypothesis.",
+        labels=["model", "lane"],
+    )
+    exits = dict(engine.stats.exits)
+    for lane in engine.manifest.lanes:
+        if lane.loop is not None:
+            steps = sum(count for (name, _, _), count in exits.items() if name == lane.name)
+            family.add_metric([engine.manifest.name, lane.name], steps)
+    return family
+
+
+def _state_cache(engine: Engine) -> Iterator[Metric]:
+    model, cache = engine.manifest.name, engine.state_cache
+    for name, help_text, count in (
+        ("hits", "Lanes that were not walked, as their result was kept.", cache.counts.hits),
+        ("misses", "Lanes that were walked, and their result kept.", cache.counts.misses),
+        ("waited", "Lanes whose result another request computed just then.", cache.counts.waited),
+        ("evictions", "Results that made room for others.", cache.counts.evicted),
+    ):
+        counter = CounterMetricFamily(f"exeunt_state_cache_{name}", help_text, labels=["model"])
+        counter.add_metric([model], count)
+        yield counter
+    for name, help_text, value in (
+        ("bytes", "Bytes of the results that are kept.", cache.bytes),
+        ("entries", "Results that are kept.", cache.entries),
+    ):
+        gauge = GaugeMetricFamily(f"exeunt_state_cache_{name}", help_text, labels=["model"])
+        gauge.add_metric([model], value)
+        yield gauge
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:

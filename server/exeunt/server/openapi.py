@@ -8,8 +8,10 @@ from pydantic.json_schema import JsonSchemaMode
 from exeunt.engine.exit_policy.format import Criteria
 from exeunt.server.answers import AnswerBody, ErrorBody
 from exeunt.server.errors import ERROR_TABLE
+from exeunt.server.events import EVENTS
 from exeunt.server.parsing import FORM, JSON
 from exeunt.server.samples import SampleBody, SamplesBody
+from exeunt.server.streaming import TokenBody
 
 _REF = "#/components/schemas/{model}"
 _SAMPLE = {"$ref": _REF.format(model="SampleBody")}
@@ -17,13 +19,22 @@ _ANSWER = {"$ref": _REF.format(model="AnswerBody")}
 
 _FORM_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "description": "Repeat every field n times for n samples.",
+    "description": (
+        "Repeat every field n times for n samples. `images` and `allowed` are repeated for one."
+    ),
     "properties": {
         "image": {"type": "string", "format": "binary", "description": "An image file."},
         "text": {"type": "string"},
         "task": {"type": "string"},
         "criterion": {"type": "string", "enum": list(get_args(Criteria))},
         "threshold": {"type": "number"},
+        "beams": {"type": "integer"},
+        "max_tokens": {"type": "integer"},
+        "min_tokens": {"type": "integer"},
+        "no_repeat_ngram": {"type": "integer"},
+        "length_penalty": {"type": "number"},
+        "allowed": {"type": "array", "items": {"type": "string"}},
+        "stream": {"type": "boolean"},
     },
 }
 
@@ -45,6 +56,11 @@ PREDICT_BODY: dict[str, Any] = {
     }
 }
 
+_EVENTS_ARE = (
+    "With `stream: true`: an event `token` (its data is a TokenBody) for each token, then one event"
+    " `answer` (AnswerBody) or `error` (ErrorBody). Comments come while nothing else does."
+)
+
 
 def predict_responses() -> dict[int | str, dict[str, Any]]:
     """Return the documented responses of `/predict`, errors from the one table."""
@@ -52,7 +68,10 @@ def predict_responses() -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "The answer; a list for a list of samples, in the same order.",
-            "content": {JSON: {"schema": answers}},
+            "content": {
+                JSON: {"schema": answers},
+                EVENTS: {"schema": {"type": "string", "description": _EVENTS_ARE}},
+            },
         }
     }
     for status in sorted({entry.status for entry in ERROR_TABLE.values()} - {404, 405, 499}):
@@ -74,6 +93,7 @@ def add_models(document: dict[str, Any]) -> dict[str, Any]:
         (SampleBody, "validation"),
         (SamplesBody, "validation"),
         (AnswerBody, "serialization"),
+        (TokenBody, "serialization"),
         (ErrorBody, "serialization"),
     )
     for model, mode in models:

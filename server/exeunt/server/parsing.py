@@ -1,6 +1,7 @@
 """From a body's bytes to samples: JSON and forms, one sample or a list."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -10,6 +11,9 @@ from exeunt.server.samples import Sample, named, sample_from_fields
 
 JSON = "application/json"
 FORM = "multipart/form-data"
+_LISTS = ("images", "choices", "allowed")  # fields of which a form repeats one for one sample
+_WHOLE = ("beams", "max_tokens", "min_tokens", "no_repeat_ngram")
+_DIGITS = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ def parse_body(body: bytes, kind: str, content_type: str, max_samples: int) -> P
     for place, (values, image, images) in enumerate(entries):
         with named(place, len(entries)):
             samples.append(sample_from_fields(values, image, images))
+    if many and any(sample.stream for sample in samples):
+        raise InvalidRequest("`stream` takes one sample, not a list: send it by itself")
     return Parsed(samples, many)
 
 
@@ -110,19 +116,19 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _form_samples(body: bytes, content_type: str, max_samples: int) -> "_Entry | list[_Entry]":
-    """Read a form; a field that is repeated n times makes n samples (`images` makes one)."""
+    """Read a form; a field that is repeated n times makes n samples (one of `_LISTS` makes one)."""
     fields: dict[str, list[Part]] = {}
     for part in parse_multipart(body, content_type):
         fields.setdefault(part.name, []).append(part)
-    counts = {name: len(parts) for name, parts in fields.items() if name != "images"}
+    counts = {name: len(parts) for name, parts in fields.items() if name not in _LISTS}
     count = max(counts.values(), default=1)
     if uneven := sorted(name for name, found in counts.items() if found != count):
         raise InvalidRequest(
             f"field {uneven[0][:80]!r} is there {counts[uneven[0]]} times, another {count} times:"
             " repeat every field once for each sample"
         )
-    if "images" in fields and count > 1:
-        raise InvalidRequest("a form with `images` is one sample: send a JSON list for several")
+    if count > 1 and (whole := next((name for name in _LISTS if name in fields), None)):
+        raise InvalidRequest(f"a form with `{whole}` is one sample: send a JSON list for several")
     _check_count(count, max_samples)
     entries = [_form_sample(fields, place) for place in range(count)]
     return entries if count > 1 else entries[0]
@@ -137,17 +143,26 @@ def _form_sample(fields: dict[str, list[Part]], place: int) -> _Entry:
             images = [bytes(part.content) for part in parts]
         elif name == "image" and parts[place].is_file:
             image = bytes(parts[place].content)
-        elif name in ("images", "choices"):
+        elif name in _LISTS:
             values[name] = [part.text() for part in parts]
-        elif name == "threshold":
-            values[name] = _number(parts[place].text())
         else:  # a file too: `-F text=@question.txt`
-            values[name] = parts[place].text()
+            values[name] = _value(name, parts[place].text())
     return values, image, images
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidRequest("field 'threshold' is not a number: send one") from None
+def _value(name: str, text: str) -> object:
+    """Return what a form's text means; forms know neither numbers nor booleans."""
+    if name in ("threshold", "length_penalty"):
+        try:
+            return float(text)
+        except ValueError:
+            raise InvalidRequest(f"field {name!r} is not a number: send one") from None
+    if name in _WHOLE:
+        if not _DIGITS.fullmatch(text.strip()):
+            raise InvalidRequest(f"field {name!r} is not a whole number: send one")
+        return int(text)
+    if name == "stream":
+        if text.strip() not in ("true", "false"):
+            raise InvalidRequest("field 'stream' is neither `true` nor `false`: send one of them")
+        return text.strip() == "true"
+    return text

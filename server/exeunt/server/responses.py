@@ -10,6 +10,7 @@ from exeunt.engine.errors import ExeuntError
 from exeunt.server.answers import ErrorBody
 from exeunt.server.errors import ERROR_TABLE, RETRY_AFTER_S, InvalidRequest, entry_of
 
+_DEFECT = "the server has a defect: report this with X-Request-ID"
 _TYPE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
@@ -28,10 +29,9 @@ class ErrorResponses:
     ) -> Response:
         """Return the response for an error type of the table."""
         entry = entry_of(error_type)
-        self.counts[error_type if error_type in ERROR_TABLE else "internal"] += 1
         retry = {"Retry-After": str(RETRY_AFTER_S)} if entry.retry else {}
         return Response(
-            ErrorBody(error=message, error_type=error_type).model_dump_json(),
+            self._body(error_type, message).model_dump_json(),
             status_code=entry.status,
             headers={**(headers or {}), **retry},
             media_type="application/json",
@@ -39,7 +39,19 @@ class ErrorResponses:
 
     def internal(self) -> Response:
         """Return the response for a defect of ours; its details are for the log alone."""
-        return self.make("internal", "the server has a defect: report this with X-Request-ID")
+        return self.make("internal", _DEFECT)
+
+    def body_of(self, error: ExeuntError) -> ErrorBody:
+        """Return the body alone, counted too, for a response that has begun already."""
+        return self._body(error.error_type, str(error))
+
+    def internal_body(self) -> ErrorBody:
+        """Return the body of `internal` alone, counted too."""
+        return self._body("internal", _DEFECT)
+
+    def _body(self, error_type: str, message: str) -> ErrorBody:
+        self.counts[error_type if error_type in ERROR_TABLE else "internal"] += 1
+        return ErrorBody(error=message, error_type=error_type)
 
     def install(self, app: FastAPI) -> None:
         """Give the framework's own errors the same body."""

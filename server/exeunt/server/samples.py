@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from exeunt.engine.decoding.options import MAX_ALLOWED, MAX_BEAMS, MAX_NGRAM, OPTIONS
 from exeunt.engine.errors import ImageError, InputError
 from exeunt.engine.exit_policy.format import Criteria
 from exeunt.engine.validation import dotted
 from exeunt.server.errors import InvalidRequest, MalformedBody
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True)]
 # One red pixel, so that the documented examples work.
 _RED_DOT = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC"
@@ -51,6 +53,27 @@ class SampleBody(BaseModel):
     threshold: Number | list[Number] | None = Field(
         default=None, description="A number, or one a layer, where the server allows it."
     )
+    beams: Annotated[Whole, Field(ge=1, le=MAX_BEAMS)] | None = Field(
+        default=None, description="Hypotheses side by side; 1 takes the best token each time."
+    )
+    max_tokens: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="At most, the end token included; `GET /info` has the limit."
+    )
+    min_tokens: Annotated[Whole, Field(ge=0)] | None = Field(
+        default=None, description="At least, before the end token."
+    )
+    no_repeat_ngram: Annotated[Whole, Field(ge=0, le=MAX_NGRAM)] | None = Field(
+        default=None, description="No so many tokens in a row appear twice; 0 allows all."
+    )
+    length_penalty: Annotated[Number, Field(ge=0, le=10)] | None = Field(
+        default=None, description="Of beams: a text scores sum(log p) / length^penalty."
+    )
+    allowed: Annotated[list[str], Field(max_length=MAX_ALLOWED)] | None = Field(
+        default=None, description="The answers to choose from, of a task that generates text."
+    )
+    stream: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Tell tokens as server-sent events; of a single sample only."
+    )
 
 
 class SamplesBody(BaseModel):
@@ -65,13 +88,15 @@ class SamplesBody(BaseModel):
 class Sample:
     """One sample, its images as the bytes of files.
 
-    inputs: what the engine takes. criterion, threshold: overrides.
+    inputs: what the engine takes. criterion, threshold: overrides. stream: whether its tokens are
+    to be told one by one.
     """
 
     inputs: dict[str, object]
     criterion: str | None = None
     threshold: float | tuple[float, ...] | None = None
     task: str | None = field(default=None)
+    stream: bool = False
 
 
 def sample_from_fields(
@@ -97,10 +122,11 @@ def sample_from_fields(
         "choices": body.choices,
         "regions": body.regions,
         "task": body.task,
+        **{name: getattr(body, name) for name in OPTIONS},
     }
     given = {name: value for name, value in inputs.items() if value is not None}
     threshold = tuple(body.threshold) if isinstance(body.threshold, list) else body.threshold
-    return Sample(given, body.criterion, threshold, body.task)
+    return Sample(given, body.criterion, threshold, body.task, body.stream)
 
 
 def decode_base64(text: str) -> bytes:

@@ -11,7 +11,7 @@ from exeunt.engine.probe import LaneProbe
 
 def layer_tables(engine: Engine, sample: Mapping[str, object], answer: Answer) -> Iterator[Table]:
     """Yield a table for each lane that the sample walked, the exit of `answer` marked."""
-    tensors = {name: array[np.newaxis] for name, array in engine.prepare(sample).items()}
+    tensors = {name: array[np.newaxis] for name, array in engine.read(sample).tensors.items()}
     probes = engine.probe(tensors, answer.task)
     for lane, probe in probes.items():
         if lane in answer.lanes and answer.lanes[lane].depth:
@@ -20,7 +20,7 @@ def layer_tables(engine: Engine, sample: Mapping[str, object], answer: Answer) -
 
 def summary(answer: Answer) -> str:
     """Return the served answer in two lines."""
-    shown = answer.label if answer.label is not None else str(answer.index)
+    shown = answer.label or answer.text or str(answer.index)
     if answer.reason == "criterion":
         why = f"{answer.criterion} {answer.score:.4g} against {answer.threshold:.4g}"
     elif answer.criterion == "never":
