@@ -23,6 +23,10 @@ RULES = {
 }
 
 
+def exits(answer: Answer) -> dict[str, int]:
+    return {name: lane.exit_layer for name, lane in answer.lanes.items()}
+
+
 def test_clients_that_hammer_and_cancel() -> None:
     manifest = xvlm_nlvr2()
     tensors = random_tensors(manifest, 16)
@@ -64,7 +68,7 @@ def test_clients_that_hammer_and_cancel() -> None:
             finally:
                 eventually(lambda: len(ends) == 1)
             np.testing.assert_array_equal(answer.logits, right.logits)
-            assert answer.lanes == right.lanes
+            assert exits(answer) == exits(right)
             return "answered"
 
         with ThreadPoolExecutor(CLIENTS) as pool:

@@ -144,13 +144,6 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda p: lane(p)["state"].update(keys=state("cache", 4, 13)),
         "no `loop` to keep them for",
     ),
-    "a cache without a size": (
-        lambda p: (
-            lane(p)["state"].update(keys=state("cache", 4, "past")),
-            lane(p).update(loop={"start": 0, "eos": 1, "pad": 2, "max_steps": 3}),
-        ),
-        r"open sizes \['past'\]",
-    ),
     "a loop without a last head": (
         lambda p: second_lane(p, loop={"start": 0, "eos": 1, "pad": 2, "max_steps": 3}),
         "to choose the next token",

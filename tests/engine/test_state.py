@@ -27,13 +27,14 @@ def counting_decoder(eos: int) -> Manifest:
         "state": {
             "hidden": state("carried", 1, 2),
             "base": state("constant", 1),
-            "seen": state("cache", STEPS),
+            "seen": state("cache", STEPS, 1),
         },
         "setup": ["prepare"],
         "entry": "embed",
         "layers": ["layer"],
         "heads": {1: "answer"},
         "classes": CLASSES,
+        "caches": [{"appended": ["seen"]}],
         "loop": {"start": 1, "eos": eos, "pad": 0, "max_steps": STEPS},
     }
     return manifest(
@@ -45,7 +46,7 @@ def counting_decoder(eos: int) -> Manifest:
             "segments": {
                 "prepare": segment("entry", ["input.seed"], ["base"]),
                 "embed": segment("entry", ["loop.token", "base"], ["hidden"]),
-                "layer": segment("layer", ["hidden", "seen", "loop.step"], ["hidden", "seen"]),
+                "layer": segment("layer", ["hidden", "seen", "loop.cached"], ["hidden", "seen"]),
                 "answer": head(["hidden"]),
             },
         },
@@ -58,10 +59,10 @@ def embed(inputs: dict[str, Array]) -> dict[str, Array]:
 
 
 def remember(inputs: dict[str, Array]) -> dict[str, Array]:
-    seen = inputs["seen"].copy()
-    seen[np.arange(len(seen)), inputs["loop.step"]] = inputs["hidden"][:, 0, 0]
-    total = seen.sum(axis=1)
-    return {"hidden": np.repeat(total[:, None, None], 2, axis=2), "seen": seen}
+    new = inputs["hidden"][:, 0, :1]
+    held = np.arange(STEPS) < inputs["loop.cached"][:, None]
+    total = (inputs["seen"][:, :, 0] * held).sum(axis=1) + new[:, 0]
+    return {"hidden": np.repeat(total[:, None, None], 2, axis=2), "seen": new}
 
 
 def answer(inputs: dict[str, Array]) -> dict[str, Array]:

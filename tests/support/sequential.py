@@ -4,6 +4,7 @@ Written from the manifest's rules alone, so that the engine is compared with som
 none of its step code: it calls the same segments, and scores them with `tests.support.scores`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -226,14 +227,14 @@ class _Unit:
             return theta
         assert loop is not None
         step, total = len(self.tokens), decay.steps or loop.max_steps
-        falling = np.exp(-decay.tau * step / total)
+        falling = math.exp(-decay.tau * step / total)
         if decay.schedule == "mue":
             return decay.beta * theta + (1 - decay.beta) * falling
         if decay.schedule == "calm":
-            return float(np.clip(0.9 * theta + 0.1 * falling, 0, 1))
+            return min(1.0, max(0.0, 0.9 * theta + 0.1 * falling))
         if decay.schedule == "t5x":
             return theta * (0.9 + 0.1 * falling)
-        return 1.0 if step < total / 3 else 0.9 * theta + 0.1 * np.exp(-(step + 1) / total)
+        return 1.0 if step < total / 3 else 0.9 * theta + 0.1 * math.exp(-(step + 1) / total)
 
     def fires(
         self,

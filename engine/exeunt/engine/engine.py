@@ -240,21 +240,9 @@ class Engine:
         Raises:
             QueueFull: its hypotheses need more places than are left.
         """
-        rows = self._plan.rows * sample.asked.width
-        if rows > ticket.left:
-            ticket.grow(rows - ticket.left)
-        shapes = tuple(sample.tensors[name].shape for name in self.bundle.manifest.tensors)
-        future = Pending(ticket.take(rows))
-        now_s = time.monotonic()
-        policy = exit_policy or self._policy
-        request = Request(sample.task, sample.tensors, shapes, policy, future, now_s)
-        request.number = next(self._numbers)
-        request.asked, request.on_token = sample.asked, on_token
-        request.digests = self.state_cache.digests(sample.task.lanes, sample.tensors)
-        if self.config.latency_target_s is not None:
-            request.deadline_s = now_s + self.config.latency_target_s
-        self._worker.submit(request)
-        return future
+        if sample.asked.width > 1:
+            ticket.grow(self._plan.rows * (sample.asked.width - 1))
+        return self._enqueue(ticket, sample, exit_policy, on_token)
 
     def submit_tensors(
         self,
@@ -306,7 +294,7 @@ class Engine:
         """
         samples = self._reader.batch(tensors, task, generation)
         with self.reserve(sum(self._plan.rows * s.asked.width for s in samples)) as ticket:
-            pending = [self.send(ticket, sample) for sample in samples]
+            pending = [self._enqueue(ticket, sample) for sample in samples]
             return [future.result() for future in pending]
 
     def probe(self, tensors: Mapping[str, object], task: str | None = None) -> dict[str, LaneProbe]:
@@ -347,6 +335,28 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _enqueue(
+        self,
+        ticket: Ticket,
+        sample: PreparedSample,
+        exit_policy: CompiledPolicy | None = None,
+        on_token: OnToken | None = None,
+    ) -> Pending:
+        """Hand a sample over whose hypotheses all have places on the ticket."""
+        rows = self._plan.rows * sample.asked.width
+        shapes = tuple(sample.tensors[name].shape for name in self.bundle.manifest.tensors)
+        future = Pending(ticket.take(rows))
+        now_s = time.monotonic()
+        policy = exit_policy or self._policy
+        request = Request(sample.task, sample.tensors, shapes, policy, future, now_s)
+        request.number = next(self._numbers)
+        request.asked, request.on_token = sample.asked, on_token
+        request.digests = self.state_cache.digests(sample.task.lanes, sample.tensors)
+        if self.config.latency_target_s is not None:
+            request.deadline_s = now_s + self.config.latency_target_s
+        self._worker.submit(request)
+        return future
 
     def _recommended(self) -> ExitPolicy:
         own = self.bundle.manifest.exit_policy

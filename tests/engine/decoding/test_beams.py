@@ -41,8 +41,9 @@ def following(manifest: Manifest, rules: Any, sample: Tensors) -> Logits:
 
 
 def log_p(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    return wide - wide.max() - math.log(np.exp(wide - wide.max()).sum())
+    wide = logits.astype(np.float64) - float(logits.max())
+    found: NDArray[np.float64] = wide - math.log(float(np.exp(wide).sum()))
+    return found
 
 
 def banned(tokens: Sequence[int], n: int) -> set[int]:

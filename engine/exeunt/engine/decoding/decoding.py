@@ -119,12 +119,12 @@ class Decoding:
         for unit in spare:
             unit.release()
         going: list[Unit] = []
-        for unit, child in zip(units, children, strict=True):
-            assert unit is not None, "every child has a unit"
+        for own, child in zip(units, children, strict=True):
+            assert own is not None, "every child has a unit"
             tokens, exits = history[child.parent]
-            unit.tokens, unit.exits = [*tokens, child.token], list(exits)
-            unit.next_step()
-            going.append(unit)
+            own.tokens, own.exits = [*tokens, child.token], list(exits)
+            own.next_step()
+            going.append(own)
         return going
 
 
