@@ -32,14 +32,14 @@ class Bundle:
         """Read the manifest of the bundle at `root` and check every file's sha256.
 
         Args:
-            root: a directory that `exeunt export` wrote.
+            root: a directory that `exeunt export` wrote, or the name of an embedded bundle.
             verify: compare checksums; without it only the files' presence is checked.
 
         Raises:
             BundleError: names the file that is missing, damaged or of a newer format, and the mend.
         """
         try:
-            return cls._open(Path(root), verify)
+            return cls._open(_located(Path(root)), verify)
         except OSError as error:
             raise BundleError(
                 f"cannot read {error.filename} ({error.strerror}): mend its name or permissions"
@@ -65,7 +65,7 @@ def default_bundle() -> Path:
     Raises:
         BundleError: the installed package was built without it.
     """
-    path = Path(str(resources.files("exeunt.engine"))) / "embedded" / "demo"
+    path = _embedded() / "demo"
     if not (path / MANIFEST_FILE).is_file():
         raise BundleError(
             "the embedded bundle is not in this installation: install exeunt again, or name a"
@@ -74,10 +74,29 @@ def default_bundle() -> Path:
     return path
 
 
+def embedded_bundles() -> list[str]:
+    """Return the names of the bundles that come with the package."""
+    return sorted(file.parent.name for file in _embedded().glob(f"*/{MANIFEST_FILE}"))
+
+
+def _embedded() -> Path:
+    return Path(str(resources.files("exeunt.engine"))) / "embedded"
+
+
+def _located(root: Path) -> Path:
+    """Return a bundle's directory: a bare name that is no directory here may be an embedded one."""
+    if len(root.parts) == 1 and not root.is_dir() and root.name in embedded_bundles():
+        return _embedded() / root.name
+    return root
+
+
 def _read_manifest(root: Path) -> Manifest:
     file = root / MANIFEST_FILE
     if not root.is_dir():
-        raise BundleError(f"{root} is no directory: expected a bundle that `exeunt export` wrote")
+        raise BundleError(
+            f"{root} is no directory: expected a bundle that `exeunt export` wrote, or one of the"
+            f" embedded {embedded_bundles()}"
+        )
     if not file.is_file():
         raise BundleError(f"{file} is missing: {root} is no bundle; write one with `exeunt export`")
     if file.stat().st_size > MAX_MANIFEST_BYTES:
