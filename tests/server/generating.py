@@ -28,7 +28,7 @@ _ENTRIES = {  # what reads the image, the text and, once a token, both
 _READS = {"image": ["pixel_values"], "text": ["input_ids", "attention_mask"]}
 
 
-def generating(family: str, root: Path, *, by_bytes: bool = False) -> Bundle:
+def generating(family: str, root: Path, *, by_bytes: bool = False, max_steps: int = 13) -> Bundle:
     """Return a bundle that takes an image (8 x 8 pixels) and a text, and answers with texts.
 
     Its tasks: `tell`, with the request's text; `caption`, with a prompt of its own; `judge`, which
@@ -39,6 +39,7 @@ def generating(family: str, root: Path, *, by_bytes: bool = False) -> Bundle:
         root: gets the tokenizer.
         by_bytes: whether a token is a byte, so that few of the generated ones are characters;
             otherwise a word.
+        max_steps: of the loop.
     """
     tokenizer = _byte_tokenizer() if by_bytes else _word_tokenizer()
     tokenizer.save(str(root / "tokenizer.json"))
@@ -58,10 +59,10 @@ def generating(family: str, root: Path, *, by_bytes: bool = False) -> Bundle:
         record["segments"][name]["inputs"] = own | {f"in_{one}": f"input.{one}" for one in read}
     lane = record["lanes"][-1]
     lane["classes"] = tokenizer.get_vocab_size()
-    lane["loop"] |= {"start": start, "pad": pad, "eos": eos, "max_steps": 13}
+    lane["loop"] |= {"start": start, "pad": pad, "eos": eos, "max_steps": max_steps}
     for state in lane["state"].values():
         if state["role"] == "cache":
-            state["shape"] = (13, *state["shape"][1:])
+            state["shape"] = (max_steps, *state["shape"][1:])
     record["inputs"] = {
         "image": {"size": (8, 8)},
         "text": {"max_tokens": 64, "pad_to_multiple": 4, "pad_id": pad},

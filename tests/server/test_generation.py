@@ -6,15 +6,18 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import pytest
 
+from exeunt.engine.admission import Ticket
 from exeunt.server.answers import AnswerBody
-from tests.server.asgi import until
+from tests.server.asgi import RawRequest, until
 from tests.server.generating import LABELS, generating
 from tests.server.serving import Served, png, serving
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -183,9 +186,35 @@ async def test_hypotheses_take_places_of_the_queue(tmp_path: Path) -> None:
         assert (never.status_code, never.json()["error_type"]) == (422, "invalid_request")
         assert "need 7 places, and there are 6" in never.json()["error"]
         fits = await served.client.post("/predict", json=[sample(2, beams=4), sample(3, beams=2)])
-        assert fits.status_code == 200
+        assert fits.status_code == 200, fits.text
         assert served.engine.queued_rows == 0
         assert served.engine.used_slots == 0
+
+
+async def test_a_client_that_leaves_while_places_are_taken_frees_them_all(
+    ofa: Served, monkeypatch: Any
+) -> None:
+    growing, grown = Event(), Event()
+    grow = Ticket.grow
+
+    def late(ticket: Ticket, rows: int) -> None:
+        growing.set()
+        eventually(lambda: ofa.engine.queued_rows == 0)  # the event loop has given its place back
+        grow(ticket, rows)
+        grown.set()
+
+    monkeypatch.setattr(Ticket, "grow", late)
+    request = RawRequest(ofa, "application/json")
+    request.start()
+    request.body(json.dumps(sample(beams=3)).encode())
+    await until(growing.is_set)
+    request.leave()
+    assert await request.end() == 499
+    await until(grown.is_set)
+    await until(lambda: ofa.engine.queued_rows == 0)
+    await asyncio.sleep(0.05)
+    assert ofa.engine.queued_rows == 0
+    assert ofa.engine.used_slots == 0
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [

@@ -289,6 +289,19 @@ async def test_a_server_that_stops_says_so(ofa: Served) -> None:
     assert ofa.engine.queued_rows == 0
 
 
+async def test_the_log_tells_how_a_stream_ended(ofa: Served, capsys: Any) -> None:
+    count = len((await ask(ofa))["tokens"])
+    capsys.readouterr()
+    await stream(ofa)
+    assert f"tokens={count}" in capsys.readouterr().out
+    ofa.backend.delay_s = 0.01
+    request = start(ofa)
+    await until(lambda: len(request.events()) > 1)
+    request.leave()
+    await request.end()
+    assert "error_type=cancelled" in capsys.readouterr().out
+
+
 async def test_64_at_once_are_each_as_if_alone(generates: Served) -> None:
     texts = ("a cat", "a dog is in the image", TEXT, "what shape is in the image a cat a dog")
     asked: list[dict[str, Any]] = []

@@ -83,22 +83,17 @@ class Predictor:
             if samples[0].stream:  # of a list it has been refused
                 check_streams(prepared[0])
                 submission.stream = TokenStream(prepared[0], submission.loop, submission.deadline_s)
-            self._make_room(prepared, others)
+            self._check_places(prepared)
             self._send(submission, prepared, policies, others)
 
-    def _make_room(self, prepared: Sequence[PreparedSample], others: Ticket) -> None:
-        """Reserve what the hypotheses of all samples but the first need beyond a row each.
-
-        Those of the first are reserved when it enters the engine, before any other.
-        """
-        rows = [self._engine.rows_per_sample * sample.asked.width for sample in prepared]
-        if sum(rows) > self._places:
+    def _check_places(self, prepared: Sequence[PreparedSample]) -> None:
+        """Refuse hypotheses that would not fit into an empty queue either."""
+        rows = sum(self._engine.rows_per_sample * sample.asked.width for sample in prepared)
+        if rows > self._places:
             raise InvalidRequest(
-                f"the samples' hypotheses need {sum(rows)} places, and there are {self._places}:"
-                " send fewer samples, or ask for fewer beams"
+                f"the samples' hypotheses need {rows} places, and there are {self._places}: send"
+                " fewer samples, or ask for fewer beams"
             )
-        if further := sum(rows[1:]) - (len(rows) - 1) * self._engine.rows_per_sample:
-            others.grow(further)
 
     def _send(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from exeunt.engine import Answer, Engine
@@ -30,19 +31,24 @@ def summary(answer: Answer) -> str:
     sure = answer.probabilities.get(shown)
     probability = "" if sure is None else f" ({sure:.1%})"
     return (
-        f"[bold]{shown}[/bold]{probability} at layer {answer.exit_layer} of {answer.depth}: {why}\n"
+        f"[bold]{escape(shown)}[/bold]{probability} at layer {answer.exit_layer} of {answer.depth}:"
+        f" {why}\n"
         f"{answer.timings_ms.total:.1f} ms, policy version {answer.policy_version}"
     )
 
 
 def _lane_table(engine: Engine, lane: str, probe: LaneProbe, answer: Answer) -> Table:
-    left = answer.lanes[lane].exit_layer
+    is_loop = engine.manifest.lane(lane).loop is not None
+    # A loop is probed for its first step alone.
+    exits = answer.token_exit_layers if is_loop else ()
+    left = exits[0] if exits else answer.lanes[lane].exit_layer
     rules = {
         rule.name: rule for rule in engine.compile(engine.policy).lanes[answer.task, lane].rules
     }
     task = next(task for task in engine.manifest.tasks if task.name == answer.task)
-    labels = task.labels if task.lane == lane else ()
-    table = Table(title=f"lane {lane}", caption_justify="left")
+    labels = task.labels if task.lane == lane and not is_loop else ()
+    title = f"lane {lane}, first token" if is_loop else f"lane {lane}"
+    table = Table(title=title, caption_justify="left")
     table.add_column("layer", justify="right", no_wrap=True)
     if probe.logits:
         table.add_column("answer", no_wrap=True)
