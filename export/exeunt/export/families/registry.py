@@ -5,8 +5,9 @@ from pathlib import Path
 from exeunt.export.errors import ExportError
 from exeunt.export.families.base import Family
 from exeunt.export.families.demo_family import DemoFamily
+from exeunt.export.families.ofa.family import OfaFamily
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (DemoFamily(),)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (DemoFamily(), OfaFamily())}
 
 
 def find_family(source: Path, name: str | None = None) -> Family:

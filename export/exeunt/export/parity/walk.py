@@ -7,6 +7,7 @@ from exeunt.engine.bundle.consistency import lane_order
 from exeunt.engine.bundle.manifest import LaneSpec, Manifest, SegmentSpec
 from exeunt.engine.bundle.tensors import Reference
 from exeunt.engine.step.pack import packed_inputs, padded_rows
+from exeunt.export.parity.loop import walk_loop
 
 RunSegment = Callable[[str, dict[str, Array]], Mapping[str, Array]]
 
@@ -17,8 +18,8 @@ def walk(
     """Yield each segment's name and outputs, in the order that rows meet them.
 
     Args:
-        manifest: its lanes are walked once, each head after its layer; lanes with a loop, or with
-            several rows a sample, are not for this function.
+        manifest: its lanes are walked once, each head after its layer, those with a loop for a few
+            steps; lanes with several rows a sample are not for this function.
         tensors: raw tensors by name, the batch axis first.
         run: runs a segment on tensors by its graph's names.
         packed: walk the packed layers of the lanes that have some; their outputs are yielded as
@@ -27,8 +28,10 @@ def walk(
     states: dict[str, dict[str, Array]] = {"input": dict(tensors)}
     for name in lane_order(manifest):
         lane = manifest.lane(name)
-        assert not lane.loop, "lanes with a loop need a walk of their own"
         assert lane.rows == 1, "lanes with groups need a walk of their own"
+        if lane.loop:
+            yield from walk_loop(manifest, lane, states, run)
+            continue
         state: dict[str, Array] = {}
         states[name] = state
         for segment in _steps(lane, packed):
