@@ -32,6 +32,7 @@ def pieces_of(tokens: list[int]) -> list[str]:
 
 TEXTS = [
     "a cat",
+    "a \N{EM SPACE}",
     " a  cat ",
     "größer, 大きい 😀!",
     "\N{EM SPACE}a\N{EM SPACE}b\N{NO-BREAK SPACE}",

@@ -185,12 +185,13 @@ async def test_a_defect_is_an_event_without_details(
 
 
 async def test_a_client_that_leaves_frees_its_rows_within_a_step(generates: Served) -> None:
-    generates.backend.delay_s = 0.05
+    generates.backend.delay_s = 0.005
     request = start(generates)
     await until(lambda: len(request.events()) > 1)
+    generates.backend.delay_s = 0.2
     calls = len(generates.backend.calls)
     request.leave()
-    await until(lambda: generates.engine.queued_rows == 0, limit_s=0.04)  # a step takes .05 s
+    await until(lambda: generates.engine.queued_rows == 0, limit_s=0.15)  # a step takes .2 s
     assert await request.end() == 200
     await until(lambda: generates.engine.used_slots == 0)
     generates.backend.delay_s = 0.0
@@ -221,9 +222,11 @@ async def test_a_client_that_leaves_when_the_first_token_comes(ofa: Served) -> N
 
 async def test_the_deadline(tmp_path: Path) -> None:
     bundle = partial(generating, "ofa")
-    async with serving(tmp_path, bundle=bundle, server={"request_timeout_s": 0.3}) as served:
-        served.backend.delay_s = 0.01
+    async with serving(tmp_path, bundle=bundle, server={"request_timeout_s": 0.5}) as served:
+        served.backend.delay_s = 0.005
         request = start(served)
+        await until(lambda: len(request.events()) > 0)
+        served.backend.delay_s = 0.1
         assert await request.end() == 200
         assert request.events()[0][0] == "token"
         name, body = request.events()[-1]
