@@ -10,7 +10,7 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    for name in ("demo", "engine", "exact", "http", "load", "memory", "compare"):
+    for name in ("demo", "engine", "exact", "generation", "http", "load", "memory", "compare"):
         app.command(name)(import_module(f"exeunt.server.cli.bench.{name}").command)
 
 
