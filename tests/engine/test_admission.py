@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from exeunt.engine import Engine
+from exeunt.engine.admission import Admission
 from exeunt.engine.errors import ConfigError, InputError, QueueFull
 from tests.engine.golden_manifests import uniter_nlvr2
 from tests.support.manifests import fake_bundle, single_stream
@@ -199,3 +200,16 @@ def test_a_cancelled_sample_wakes_whoever_waits_for_it() -> None:
         assert wait(futures[:1], timeout=5).done == {futures[0]}
         backend.gate.set()
         assert wait(futures, timeout=20).not_done == set()
+
+
+def test_a_released_ticket_does_not_grow() -> None:
+    admission = Admission(4)
+    ticket = admission.reserve(1)
+    ticket.grow(2)
+    assert (admission.taken, ticket.left) == (3, 3)
+    with pytest.raises(QueueFull):
+        ticket.grow(2)
+    assert admission.taken == 3
+    ticket.release()
+    ticket.grow(2)
+    assert (admission.taken, ticket.left) == (0, 0)

@@ -81,6 +81,7 @@ class Ticket:
         self._admission = admission
         self._rows = rows
         self._left = rows
+        self._released = False
         self._lock = Lock()
 
     @property
@@ -111,18 +112,23 @@ class Ticket:
     def grow(self, rows: int) -> None:
         """Reserve so many rows more: a request turned out to need them.
 
+        A ticket that has been released stays so.
+
         Raises:
             QueueFull: fewer places than that are left; the ticket stays as it is.
         """
         more = self._admission.reserve(rows)
         with self._lock:
-            self._rows += more.rows
-            self._left += more.rows
+            if not self._released:
+                self._rows += more.rows
+                self._left += more.rows
+                return
+        more.release()
 
     def release(self) -> None:
         """Free the rows that no request took."""
         with self._lock:
-            left, self._left = self._left, 0
+            left, self._left, self._released = self._left, 0, True
         if left:
             self._admission.give_back(left)
 

@@ -222,11 +222,23 @@ class Engine:
             InputError: the sample cannot be used; the ticket is untouched.
             QueueFull: its hypotheses need more places than are left.
         """
-        return self.send(ticket, self.read(sample), exit_policy, on_token)
+        read = self.read(sample)
+        self.widen(ticket, read)
+        return self.send(ticket, read, exit_policy, on_token)
 
     def read(self, sample: Mapping[str, object]) -> PreparedSample:
         """Check, decode and tokenise a sample for `send`; see `submit`."""
         return self._reader.sample(sample)
+
+    def widen(self, ticket: Ticket, *samples: PreparedSample) -> None:
+        """Reserve what the further hypotheses of samples need that have a place for one each.
+
+        Raises:
+            QueueFull: too few places are left; the ticket stays as it is.
+        """
+        more = self._plan.rows * sum(sample.asked.width - 1 for sample in samples)
+        if more:
+            ticket.grow(more)
 
     def send(
         self,
@@ -237,12 +249,28 @@ class Engine:
     ) -> Pending:
         """Hand a sample that `read` has prepared to the engine; see `submit`.
 
+        Args:
+            ticket: with places for all hypotheses of the sample; see `widen`.
+            sample: as read.
+            exit_policy: in place of the engine's.
+            on_token: see `submit`.
+
         Raises:
-            QueueFull: its hypotheses need more places than are left.
+            QueueFull: the ticket has too few places left.
         """
-        if sample.asked.width > 1:
-            ticket.grow(self._plan.rows * (sample.asked.width - 1))
-        return self._enqueue(ticket, sample, exit_policy, on_token)
+        rows = self._plan.rows * sample.asked.width
+        shapes = tuple(sample.tensors[name].shape for name in self.bundle.manifest.tensors)
+        future = Pending(ticket.take(rows))
+        now_s = time.monotonic()
+        policy = exit_policy or self._policy
+        request = Request(sample.task, sample.tensors, shapes, policy, future, now_s)
+        request.number = next(self._numbers)
+        request.asked, request.on_token = sample.asked, on_token
+        request.digests = self.state_cache.digests(sample.task.lanes, sample.tensors)
+        if self.config.latency_target_s is not None:
+            request.deadline_s = now_s + self.config.latency_target_s
+        self._worker.submit(request)
+        return future
 
     def submit_tensors(
         self,
@@ -268,6 +296,7 @@ class Engine:
             InputError: an option is wrong.
         """
         sample = self._reader.tensors(tensors, task, generation)
+        self.widen(ticket, sample)
         return self.send(ticket, sample, exit_policy, on_token)
 
     def predict(self, sample: Mapping[str, object]) -> Answer:
@@ -294,7 +323,7 @@ class Engine:
         """
         samples = self._reader.batch(tensors, task, generation)
         with self.reserve(sum(self._plan.rows * s.asked.width for s in samples)) as ticket:
-            pending = [self._enqueue(ticket, sample) for sample in samples]
+            pending = [self.send(ticket, sample) for sample in samples]
             return [future.result() for future in pending]
 
     def probe(self, tensors: Mapping[str, object], task: str | None = None) -> dict[str, LaneProbe]:
@@ -335,28 +364,6 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _enqueue(
-        self,
-        ticket: Ticket,
-        sample: PreparedSample,
-        exit_policy: CompiledPolicy | None = None,
-        on_token: OnToken | None = None,
-    ) -> Pending:
-        """Hand a sample over whose hypotheses all have places on the ticket."""
-        rows = self._plan.rows * sample.asked.width
-        shapes = tuple(sample.tensors[name].shape for name in self.bundle.manifest.tensors)
-        future = Pending(ticket.take(rows))
-        now_s = time.monotonic()
-        policy = exit_policy or self._policy
-        request = Request(sample.task, sample.tensors, shapes, policy, future, now_s)
-        request.number = next(self._numbers)
-        request.asked, request.on_token = sample.asked, on_token
-        request.digests = self.state_cache.digests(sample.task.lanes, sample.tensors)
-        if self.config.latency_target_s is not None:
-            request.deadline_s = now_s + self.config.latency_target_s
-        self._worker.submit(request)
-        return future
 
     def _recommended(self) -> ExitPolicy:
         own = self.bundle.manifest.exit_policy

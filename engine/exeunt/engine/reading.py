@@ -47,7 +47,8 @@ class Reader:
             raise InputError(f"a sample is a mapping, found a {type(sample).__name__}")
         task = self.task(sample.get("task"))
         asked = self._door.asked(sample, task)
-        return PreparedSample(task, self._prepare(self._door.prompted(sample, task)), asked)
+        tensors = self._prepare(self._door.prompted(sample, task))
+        return PreparedSample(task, self._checker.sample(tensors), asked)
 
     def tensors(
         self,

@@ -105,6 +105,9 @@ class Predictor:
         """Hand the samples, known to be good, to the engine."""
         stream = submission.stream
         try:
+            # The places of all hypotheses before the first sample enters.
+            self._engine.widen(submission.place, prepared[0])
+            self._engine.widen(others, *prepared[1:])
             for place, (sample, policy) in enumerate(zip(prepared, policies, strict=True)):
                 ticket = submission.place if place == 0 else others
                 told = None if stream is None else stream.on_token
@@ -113,6 +116,5 @@ class Predictor:
                     stream.attach(pending)
                 submission.add(pending)
         except BaseException:
-            # The event loop may have released the place just before `send` made it larger.
             submission.place.release()
             raise

@@ -63,3 +63,9 @@ def test_width_counts_the_beginnings_that_are_open_at_once() -> None:
     assert Allowed([(1, 2), (1, 3), (4, 2), (4, 3)], eos=0).width == 2
     every = list(itertools.product((1, 2), repeat=3))
     assert Allowed(every, eos=0).width == 4
+
+
+def test_long_answers_are_read_without_end_of_the_stack() -> None:
+    long = tuple([5] * 4000)
+    scored = Allowed([(*long, 6), (*long, 7)], eos=0)
+    assert scored.width == 1

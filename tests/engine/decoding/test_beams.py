@@ -195,3 +195,36 @@ def test_a_caller_who_leaves_frees_the_slots_of_all_beams() -> None:
         engine.run(one_sample(tensors, 0))  # the dropped ones have been met by now
         assert engine.used_slots == 0
         assert engine.resident_requests == 0
+
+
+def test_a_listener_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    manifest = ofa()
+    engine, _ = open_engine(manifest, FAMILIES["ofa"])
+    sample = {name: array[0] for name, array in random_tensors(manifest, 1, SIZES[0]).items()}
+    told: list[int] = []
+
+    def listener(token: int, _: object) -> None:
+        told.append(token)
+        if len(told) == 2:
+            raise ValueError("gone")
+
+    with engine:
+        with engine.reserve() as ticket:
+            answer = engine.submit_tensors(ticket, sample, on_token=listener).result()
+        assert engine.alive
+        assert engine.used_slots == 0
+    assert len(answer.tokens) > 2
+    assert told == list(answer.tokens[:2])
+    assert "listener" in caplog.text
+
+
+def test_every_token_is_told_as_it_is_chosen() -> None:
+    manifest = ofa()
+    engine, _ = open_engine(manifest, FAMILIES["ofa"])
+    sample = {name: array[0] for name, array in random_tensors(manifest, 1, SIZES[0]).items()}
+    told: list[tuple[int, int]] = []
+    with engine, engine.reserve() as ticket:
+        answer = engine.submit_tensors(
+            ticket, sample, on_token=lambda token, found: told.append((token, found.layer))
+        ).result()
+    assert told == list(zip(answer.tokens, answer.token_exit_layers, strict=True))

@@ -14,15 +14,21 @@ from exeunt.engine.decoding.search import Child, Found, Step
 
 @dataclass
 class _Node:
-    """A beginning of some answers. next: by token, the end token's being the answer's end."""
+    """A beginning of some answers.
+
+    next: by token, the end token's being the answer's end. answers: that begin so; several leave
+    something to be decided. answer: the one that ends here. score: log p of the beginning.
+    """
 
     next: dict[int, "_Node"] = field(default_factory=dict)
+    answers: int = 0
     answer: int | None = None
-    score: float = 0.0  # log p of the beginning
+    score: float = 0.0
 
+    @property
     def forks(self) -> bool:
-        """Return whether anything is left to be decided from here on."""
-        return len(self.next) > 1 or any(node.forks() for node in self.next.values())
+        """Whether anything is left to be decided from here on."""
+        return self.answers > 1
 
 
 class Allowed:
@@ -40,8 +46,10 @@ class Allowed:
         self._root = _Node()
         for place, answer in enumerate(answers):
             node = self._root
+            node.answers += 1
             for token in (*answer, eos):
                 node = node.next.setdefault(token, _Node())
+                node.answers += 1
             node.answer = place
         self._live = [self._root]
         self._scores = np.full(len(answers), -np.inf, dtype=np.float32)
@@ -57,7 +65,7 @@ class Allowed:
             for token, share in zip(tokens, shares.tolist(), strict=True):
                 child = node.next[token]
                 child.score = node.score + share
-                if child.forks():
+                if child.forks:
                     children.append(Child(parent, token, child.score))
                     nodes.append(child)
                 else:
@@ -74,7 +82,7 @@ class Allowed:
         widest, level = 1, [self._root]
         while level:
             widest = max(widest, len(level))
-            level = [child for node in level for child in node.next.values() if child.forks()]
+            level = [child for node in level for child in node.next.values() if child.forks]
         return widest
 
 

@@ -1,5 +1,6 @@
 """Decoding: the hypotheses of one request in a loop lane, each a unit with caches of its own."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from exeunt.engine.decoding.rules import TokenRules
 from exeunt.engine.decoding.search import Beam, Child, Found, Greedy, Search
 from exeunt.engine.lanes.request import LaneExit
 from exeunt.engine.lanes.unit import Unit
+
+_log = logging.getLogger(__name__)
 
 OnToken = Callable[[int, LaneExit], None]
 
@@ -71,10 +74,19 @@ class Decoding:
             self._note_ends(live)
         if step.found is not None:
             return [], self._finish(step.found, live)
-        if self.on_token is not None and self.search.width == 1:
-            self.on_token(step.children[0].token, exits[0])
+        if self.search.width == 1:
+            self._tell(step.children[0].token, exits[0])
         self._live = self._descend(live, step.children)
         return self._live, None
+
+    def _tell(self, token: int, found: LaneExit) -> None:
+        """Tell a token to whoever listens; one that raises is told no more."""
+        if self.on_token is not None:
+            try:
+                self.on_token(token, found)
+            except Exception:  # the caller's own; the engine and the others go on
+                _log.exception("a listener to generated tokens failed")
+                self.on_token = None
 
     def _note_ends(self, live: list[Unit]) -> None:
         """Keep the exits of hypotheses that have just ended: their units go on with others."""
@@ -90,8 +102,8 @@ class Decoding:
             # An allowed answer may be certain before its last token: the steps that were computed.
             parents = (u for u in live if tuple(u.tokens) == found.tokens[: len(u.tokens)])
             exits = tuple(next(parents, live[0]).exits)
-        if self.on_token is not None and self.search.width == 1 and found.index is None:
-            self.on_token(found.tokens[-1], exits[-1])
+        if self.search.width == 1 and found.index is None:
+            self._tell(found.tokens[-1], exits[-1])
         return Finished(found.tokens, exits, found.score, found.index, found.scores)
 
     def _descend(self, live: list[Unit], children: Sequence[Child]) -> list[Unit]:
