@@ -1,5 +1,7 @@
 """Sampling statements about scenes, balanced over the labels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,12 +24,23 @@ from exeunt.train.demo.templates import (
 SEEN_SHARE = 0.9
 
 
-def sample_statements(rng: np.random.Generator, cells: Cells, count: int) -> Statements:
+def sample_statements(
+    rng: np.random.Generator,
+    cells: Cells,
+    count: int,
+    shares: Sequence[float] = TEMPLATE_SHARES,
+) -> Statements:
     """Sample `count` statements about scenes, balanced over the labels within each variant.
 
     Of the double and chained relations that are not entailed, half hold pair by pair.
+
+    Args:
+        rng: what is drawn depends on it alone.
+        cells: int8[N, 16], the scenes to choose from.
+        count: of statements.
+        shares: of the templates, in the order of TEMPLATES; they add up to 1.
     """
-    quota = _quotas(count)
+    quota = _quotas(count, shares)
     parts: list[Statements] = []
     filled = np.zeros_like(quota)
     while (filled < quota).any():
@@ -50,17 +63,18 @@ def sample_statements(rng: np.random.Generator, cells: Cells, count: int) -> Sta
     return rows.take(rng.permutation(count))
 
 
-def _quotas(count: int) -> NDArray[np.int64]:
+def _quotas(count: int, shares: Sequence[float]) -> NDArray[np.int64]:
     """Share `count` out over [variant, label, holds in pairs].
 
-    What rounding leaves goes to the last two templates.
+    What rounding leaves goes to the last two variants that have a share.
     """
     quota = np.zeros((len(VARIANTS), 3), dtype=np.int64)
-    for template, share in enumerate(TEMPLATE_SHARES):
+    used = [i for i, entry in enumerate(VARIANTS) if shares[entry[0]] > 0]
+    for template, share in enumerate(shares):
         members = [i for i, entry in enumerate(VARIANTS) if entry[0] == template]
         quota[members] = int(count * share) // (3 * len(members))
     for extra in range(count - int(quota.sum())):
-        quota[len(VARIANTS) - 1 - (extra // 3) % 2, extra % 3] += 1
+        quota[used[-1 - (extra // 3) % min(2, len(used))], extra % 3] += 1
     in_pairs = np.zeros_like(quota)
     joined = np.array([template >= DOUBLE for template, _, _ in VARIANTS])
     in_pairs[joined] = quota[joined] // 2
@@ -97,7 +111,9 @@ def _candidates(
     return Statements(scene, variant, subjects, relations, labels)
 
 
-def split_statements(split: str, count: int, seed: int) -> tuple[Cells, Statements]:
+def split_statements(
+    split: str, count: int, seed: int, shares: Sequence[float] = TEMPLATE_SHARES
+) -> tuple[Cells, Statements]:
     """Make the fixed statements of a split, one scene each.
 
     Returns:
@@ -105,5 +121,5 @@ def split_statements(split: str, count: int, seed: int) -> tuple[Cells, Statemen
     """
     rng = np.random.default_rng([seed, sorted(("calibration", "test", "train")).index(split)])
     pool = sample_scenes(rng, count * 2, split)
-    table = sample_statements(rng, pool, count)
+    table = sample_statements(rng, pool, count, shares)
     return pool[table.scene], table

@@ -1,8 +1,6 @@
 """One training run's state: model, optimisers, step; and the two stages' steps."""
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from exeunt.train.demo.options import DemoRecipe
 from exeunt.train.demo.questions import SHAPES
 from exeunt.train.demo.stream import CELL_CLASSES, NO_CELL, Batch
 from exeunt.train.demo.words import LABELS, MAX_TOKENS, PAD_ID, vocabulary
+from exeunt.train.optimisers import ShardedOptimisers
 
 STATE_FORMAT = 1
 # Short texts are kept from being padded to the longest of the batch.
@@ -92,18 +91,14 @@ class Trainer:
         matrices = [p for p in self.model.layers.parameters() if p.ndim == 2]
         taken = {id(p) for p in matrices}
         modules = (self.model, self.cell_heads, self.shape_head)
-        self._parameters = [p for module in modules for p in module.parameters()]
-        self._vectors = [p for p in self._parameters if id(p) not in taken]
-        self._pool = ThreadPoolExecutor(
-            recipe.threads, initializer=torch.set_num_threads, initargs=(1,)
-        )
-        decay = recipe.weight_decay
-        # Muon takes about half of AdamW's steps for the layers' matrices.
-        self._optimizers: Sequence[torch.optim.Optimizer] = (
-            torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=decay, momentum=0.95),
-            torch.optim.AdamW(
-                self._vectors, lr=recipe.vector_lr, weight_decay=decay, betas=(0.9, 0.98)
-            ),
+        others = [p for module in modules for p in module.parameters() if id(p) not in taken]
+        self._optimisers = ShardedOptimisers(
+            matrices,
+            others,
+            threads=recipe.threads,
+            matrix_lr=recipe.matrix_lr,
+            other_lr=recipe.vector_lr,
+            weight_decay=recipe.weight_decay,
         )
         self._weights = exit_weights(recipe.layers, recipe.exit_weight_power)
 
@@ -120,49 +115,28 @@ class Trainer:
         return self.cpu_before_s + _cpu_seconds() - self._cpu_start_s
 
     def train_step(self, batch: Batch) -> float:
-        """Make one step of the current stage; return the loss.
-
-        Each thread takes a share of the rows through the whole model and back: one meeting a
-        step, where threads inside the operators would meet hundreds of times.
-        """
+        """Make one step of the current stage; return the loss."""
         self._set_rates()
         num_rows, known = len(batch.label), batch.known_cells()
-        results = list(
-            self._pool.map(
-                lambda shard: self._gradients(shard, len(shard.label) / num_rows, known),
-                batch.shards(SHARDS_PER_THREAD * self.recipe.threads),
-            )
-        )
-        for index, parameter in enumerate(self._parameters):
-            total = results[0][1][index]
-            for _, gradients in results[1:]:
-                total = total + gradients[index]
-            parameter.grad = total
-        nn.utils.clip_grad_norm_(self._vectors, 1.0)
-        for optimizer in self._optimizers:
-            optimizer.step()
-        self.step += 1
-        return sum(loss for loss, _ in results)
 
-    def _gradients(
-        self, batch: Batch, share: float, known: tuple[int, ...]
-    ) -> tuple[float, tuple[Tensor, ...]]:
+        def loss_of(_: int, shard: Batch) -> Tensor:
+            return self._loss(shard, len(shard.label) / num_rows, known)
+
+        shards = batch.shards(SHARDS_PER_THREAD * self.recipe.threads)
+        loss = self._optimisers.step(loss_of, shards)
+        self.step += 1
+        return loss
+
+    def _loss(self, batch: Batch, share: float, known: tuple[int, ...]) -> Tensor:
         ids = torch.from_numpy(batch.ids)
         label = torch.from_numpy(batch.label)
-        # Threads would share the cache of casted weights, and with it parts of their graphs.
-        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-            pixels = pixel_values(batch.pixels)
-            hidden, mask = self.model.embed(pixels, ids, (ids != PAD_ID).long())
-            logits, states = run_exits(self.model, hidden, mask)
-            loss = joint_cross_entropy(logits, label, self._weights)
-            if self.stage == "msd":
-                loss = share * (loss + self._distillation(logits, hidden, mask))
-            else:
-                loss = share * loss + self._cell_loss(states, batch, known)
-        gradients = torch.autograd.grad(
-            loss, self._parameters, allow_unused=True, materialize_grads=True
-        )
-        return float(loss.detach()), gradients
+        pixels = pixel_values(batch.pixels)
+        hidden, mask = self.model.embed(pixels, ids, (ids != PAD_ID).long())
+        logits, states = run_exits(self.model, hidden, mask)
+        loss = joint_cross_entropy(logits, label, self._weights)
+        if self.stage == "msd":
+            return share * (loss + self._distillation(logits, hidden, mask))
+        return share * loss + self._cell_loss(states, batch, known)
 
     def _distillation(self, logits: list[Tensor], hidden: Tensor, mask: Tensor) -> Tensor:
         recipe = self.recipe
@@ -223,10 +197,7 @@ class Trainer:
         else:
             into = self.step - recipe.joint_steps
             scale = recipe.msd_lr_scale * (1.0 - into / max(1, recipe.msd_steps))
-        rates = (recipe.matrix_lr, recipe.vector_lr)
-        for optimizer, rate in zip(self._optimizers, rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * scale
+        self._optimisers.set_rates(scale)
 
     def save(self, path: Path) -> None:
         """Write the state, replacing the file at once so that a stop never leaves half of it."""
@@ -238,7 +209,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "cell_heads": self.cell_heads.state_dict(),
             "shape_head": self.shape_head.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "optimizers": self._optimisers.state_dicts(),
         }
         temporary = path.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -261,8 +232,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.cell_heads.load_state_dict(state["cell_heads"])
         self.shape_head.load_state_dict(state["shape_head"])
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self._optimisers.load_state_dicts(state["optimizers"])
 
 
 def _cpu_seconds() -> float:

@@ -1,0 +1,98 @@
+"""Losses against their formulas, scores against known values, and the search for thresholds."""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from exeunt.train.scenes.evaluation import Outcome
+from exeunt.train.scenes.exit_draws import draw_lane_exits, draw_token_exits
+from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed
+from exeunt.train.scenes.losses import layer_wise_task_loss, saturation_loss
+from exeunt.train.scenes.scorers import score_captions
+from exeunt.train.scenes.search import Point, best, candidates
+from exeunt.train.scenes.words import PAD_ID
+
+
+def test_the_layer_wise_loss_is_the_mean_of_the_layers_sums() -> None:
+    torch.manual_seed(0)
+    logits = [torch.randn(2, 3, 7) for _ in range(4)]
+    target = torch.tensor([[4, 5, 2], [6, 2, PAD_ID]])
+    by_hand = [
+        -sum(
+            float(F.log_softmax(layer[row, step], dim=-1)[target[row, step]])
+            for row, step in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
+        )
+        for layer in logits
+    ]
+    found = float(layer_wise_task_loss(logits, target))
+    assert found == pytest.approx(np.mean(by_hand), rel=1e-5)
+
+
+def test_saturation_costs_nothing_where_nothing_changes() -> None:
+    state = torch.randn(3, 4, 5)
+    mask = torch.ones(3, 4)
+    assert float(saturation_loss([state, 2 * state, state], mask)) == pytest.approx(0, abs=1e-5)
+    # One of two layers turns the state round: cosine -1, a loss of 2 for each of three rows.
+    assert float(saturation_loss([state, -state, -state], mask)) == pytest.approx(3.0)
+
+
+def test_exits_are_drawn_for_a_share_of_the_rows() -> None:
+    rng = np.random.default_rng(0)
+    lane = draw_lane_exits(rng, 4000, 4, 0.5)
+    counts = torch.bincount(lane, minlength=5) / 4000
+    assert counts[0] == 0
+    assert counts[4].item() == pytest.approx(0.5, abs=0.03)
+    assert counts[1:4].tolist() == pytest.approx([1 / 6] * 3, abs=0.03)
+    tokens = draw_token_exits(rng, 1000, 5, 4, 0.25)
+    early = (tokens < 4).any(dim=1).double().mean()
+    assert float(early) == pytest.approx(0.25, abs=0.05)
+    assert (draw_lane_exits(rng, 100, 1, 1.0) == 1).all()
+    assert (draw_token_exits(rng, 10, 3, 4, 0.0) == 4).all()
+
+
+def test_caption_scores() -> None:
+    references = [["a cat left of a dog", "a dog right of a cat"], ["two keys and a red hat"]]
+    perfect = score_captions([texts[0] for texts in references], references)
+    assert perfect.bleu4 == pytest.approx(100.0)
+    worse = score_captions(["a cat left of a key", "two hats"], references)
+    assert 0 <= worse.bleu4 < perfect.bleu4
+    assert 0 < worse.cider < perfect.cider
+    with pytest.raises(ValueError, match="1 captions for 2 images"):
+        score_captions(["a cat"], references)
+
+
+def test_candidates_spread_over_the_layers() -> None:
+    cosines = torch.rand(5, 2000, generator=torch.Generator().manual_seed(0))
+    thresholds = candidates(cosines, 8)
+    assert thresholds[-1] == NEVER
+    means = [float(LaneRule(value).exits(cosines).double().mean()) for value in thresholds]
+    assert means == sorted(means)
+    assert means[0] < 1.1
+    assert means[-1] == 5
+    assert max(b - a for a, b in itertools.pairwise(means)) < 1.2
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan's result with a given reduction: 1 - layers / 4."""
+
+    kept: float
+    layers: int
+    point: Point = field(init=False)
+
+    def __post_init__(self) -> None:
+        layers = torch.tensor([self.layers])
+        used = LayersUsed(layers, layers, layers, 4, 4)
+        object.__setattr__(self, "point", Point(ExitPlan(), Outcome({}, used), self.kept))
+
+
+def test_the_best_plan_saves_most_above_the_floor() -> None:
+    points = [Made(1.0, 4).point, Made(0.995, 3).point, Made(0.992, 2).point, Made(0.8, 1).point]
+    assert best(points, 0.99) is points[2]
+    assert best(points, 0.5) is points[3]
+    with pytest.raises(ValueError, match="no plan keeps"):
+        best(points, 1.1)

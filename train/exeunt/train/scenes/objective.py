@@ -1,0 +1,85 @@
+"""What a training step lowers: both tasks' layer-wise loss, saturation, and the cells' losses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exeunt.export.families.ofa.model import OfaModel
+from exeunt.train.scenes.cell_heads import CellHeads
+from exeunt.train.scenes.decoding import teacher_forced
+from exeunt.train.scenes.encoding import Encoding, JointEncoding, LaneEncoding
+from exeunt.train.scenes.exit_draws import draw_token_exits
+from exeunt.train.scenes.losses import layer_wise_task_loss, saturation_loss
+from exeunt.train.scenes.options import ScenesRecipe
+from exeunt.train.scenes.stream import Batch, TextRows
+from exeunt.train.scenes.words import PAD_ID
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many rows the whole batch holds, so that shards can take their share of a mean."""
+
+    images: int
+    statements: int
+    captions: int
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Sizes":
+        """Count a batch's rows."""
+        return cls(len(batch.pixels), len(batch.entailment.image), len(batch.captions.image))
+
+
+class Objective:
+    """The loss of one shard of a batch; the shards' losses add up to the batch's."""
+
+    def __init__(self, recipe: ScenesRecipe, model: OfaModel, cell_heads: CellHeads) -> None:
+        self._recipe = recipe
+        self._model = model
+        self._cell_heads = cell_heads
+
+    def __call__(
+        self, shard: Batch, sizes: Sizes, cell_weight: float, rng: np.random.Generator
+    ) -> Tensor:
+        """Return the shard's part of the loss.
+
+        Args:
+            shard: some of the batch's images with all that is said of them.
+            sizes: of the whole batch.
+            cell_weight: of the cells' losses at this step.
+            rng: draws the exits.
+        """
+        recipe = self._recipe
+        kind = LaneEncoding if recipe.decomposition else JointEncoding
+        encoding: Encoding = kind(self._model, shard, recipe.exit_draw_share)
+        terms = []
+        for rows, weight in (
+            (shard.entailment, 1.0 / max(1, sizes.statements)),
+            (shard.captions, recipe.caption_weight / max(1, sizes.captions)),
+        ):
+            if len(rows.image):
+                terms.append(weight * self._task(encoding, rows, rng))
+        share = 1.0 / sizes.images
+        if cell_weight or recipe.saturation_weight:
+            cells, moved = encoding.images(self._cell_heads)
+            terms.append(share * recipe.saturation_weight * moved)
+            terms.append(share * len(shard.pixels) * cell_weight * cells)
+        return torch.stack(terms).sum()
+
+    def _task(self, encoding: Encoding, rows: TextRows, rng: np.random.Generator) -> Tensor:
+        """Return the loss of one task, summed over its rows."""
+        recipe, model = self._recipe, self._model
+        source, moved = encoding.rows(rows, rng)
+        target = torch.from_numpy(rows.target)
+        depth, share = model.config.decoder_layers, recipe.exit_draw_share
+        num_rows, num_tokens = target.shape
+        exits = draw_token_exits(rng, num_rows, num_tokens, depth, share) if share else None
+        states = teacher_forced(model, source, torch.from_numpy(rows.previous), exits)
+        learning = states[1:] if recipe.layer_wise_loss else states[-1:]
+        loss = layer_wise_task_loss([model.decoder.logits(s) for s in learning], target)
+        # Each token is a row of its own; those of a text share its weight.
+        valid = (target != PAD_ID).float()
+        weight = (valid / valid.sum(dim=1, keepdim=True)).flatten()
+        moved = moved + saturation_loss([s.flatten(0, 1)[:, None] for s in states], None, weight)
+        return loss + recipe.saturation_weight * moved

@@ -1,0 +1,191 @@
+"""`exeunt train scenes`: train the two-task model, resumable, and write its checkpoint."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from exeunt.export.families.ofa.checkpoint import load_model, save_model
+from exeunt.train.scenes.data import load_captions, load_entailment
+from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask
+from exeunt.train.scenes.examples import write_examples
+from exeunt.train.scenes.exits import NEVER, ExitPlan
+from exeunt.train.scenes.options import ScenesRecipe
+from exeunt.train.scenes.report import (
+    FLOORS,
+    Tasks,
+    choose_plans,
+    cut_lanes,
+    plan_record,
+    print_results,
+    trade_off,
+)
+from exeunt.train.scenes.stream import TrainStream
+from exeunt.train.scenes.trainer import Trainer
+from exeunt.train.scenes.words import ANSWERS, CAPTION_PROMPT, tokenizer_json, word_ids
+
+STATE_FILE = "state.pt"
+PREPROCESSOR = {
+    "size": [64, 64],
+    "mode": "RGB",
+    "resample": "bicubic",
+    "scale": 1 / 255,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+# What requests may ask for, as `export.json` says it.
+TASKS: tuple[dict[str, object], ...] = (
+    {
+        "name": "entailment",
+        "kind": "classification",
+        "labels": list(ANSWERS),
+        "answers": [word_ids(answer) for answer in ANSWERS],
+    },
+    {"name": "caption", "kind": "generation", "prompt": CAPTION_PROMPT},
+)
+
+
+def train_scenes(
+    out: Path,
+    recipe: ScenesRecipe | None = None,
+    *,
+    resume: bool = True,
+    console: Console | None = None,
+) -> None:
+    """Train the two-task model and write a checkpoint directory that `exeunt export` takes.
+
+    Both tasks are learned together, by the layer-wise task loss. Thresholds are chosen on the
+    calibration split; `results.json` holds what they and cut lanes give there, `training.json`
+    the settings and CPU seconds.
+
+    Args:
+        out: the directory to write; a state file in it lets a stopped run go on.
+        recipe: the options; by default those of the shipped checkpoint.
+        resume: go on from the state file in `out` when there is one; otherwise start anew.
+        console: where progress and results are shown; by default the terminal.
+
+    Raises:
+        ValueError: `out` holds the state of a run with other options.
+    """
+    recipe = recipe or ScenesRecipe()
+    console = console or Console()
+    torch.set_num_threads(recipe.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe)
+    state = out / STATE_FILE
+    stream = TrainStream(
+        recipe.seed, recipe.num_scenes, recipe.statements_a_scene, recipe.captions_a_scene
+    )
+    if resume and state.exists():
+        trainer.load(state)
+    else:
+        trainer.begin(stream)
+    _run_steps(trainer, stream, out, console)
+    save_model(trainer.model, out)
+    write_settings(out)
+    write_examples(out / "examples")
+    training = {
+        "recipe": recipe.model_dump(),
+        "cpu_s": round(trainer.cpu_s, 1),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    _write_json(out / "training.json", training)
+    choose_exits(out, recipe, console)
+
+
+def _run_steps(trainer: Trainer, stream: TrainStream, out: Path, console: Console) -> None:
+    recipe = trainer.recipe
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+    )
+    # The next batch is drawn while the optimisers, which are serial, hold one core only.
+    with ThreadPoolExecutor(1) as prefetch, Progress(*columns, console=console) as progress:
+        bar = progress.add_task("scenes", total=recipe.steps, completed=trainer.step, loss=0.0)
+        mean_loss = 0.0
+        following = prefetch.submit(stream.batch, trainer.step)
+        while trainer.step < recipe.steps:
+            batch = following.result()
+            following = prefetch.submit(stream.batch, trainer.step + 1)
+            loss = trainer.train_step(batch)
+            mean_loss = loss if mean_loss == 0.0 else 0.98 * mean_loss + 0.02 * loss
+            # The last save says "done", so that a resumed run goes straight to the results.
+            if trainer.step % recipe.save_every_steps == 0 or trainer.step == recipe.steps:
+                trainer.save(out / STATE_FILE)
+            progress.update(bar, completed=trainer.step, loss=mean_loss)
+
+
+def write_settings(out: Path) -> None:
+    """Write everything of a checkpoint directory but its weights, config and exit policy."""
+    _write_json(out / "preprocessor.json", PREPROCESSOR)
+    _write_json(out / "export.json", {"tasks": list(TASKS)})
+    (out / "tokenizer.json").write_text(tokenizer_json() + "\n", encoding="utf-8")
+
+
+def choose_exits(out: Path, recipe: ScenesRecipe, console: Console) -> dict[str, Any]:
+    """Choose thresholds on the calibration split; write `exit_policy.yaml` and `results.json`.
+
+    Args:
+        out: a checkpoint directory.
+        recipe: that made it.
+        console: where the tables are shown.
+    """
+    model = load_model(out)
+    lanes = {"decomposition": recipe.decomposition}
+    tasks: Tasks = {
+        "entailment": EntailmentTask(model, load_entailment("calibration"), **lanes),
+        "caption": CaptionTask(model, load_captions("calibration"), **lanes),
+    }
+    chosen = choose_plans(tasks)
+    plans = {
+        task: {floor: point.plan for floor, point in points.items()}
+        for task, points in chosen.items()
+    }
+    results = {
+        "split": "calibration",
+        "recipe": recipe.model_dump(),
+        "cut": cut_lanes(tasks),
+        "trade_off": trade_off(tasks, plans),
+    }
+    _write_json(out / "results.json", results)
+    print_results(console, results)
+    if recipe.decomposition:
+        write_exit_policy(out, {task: by[FLOORS[task][0]] for task, by in plans.items()})
+    return results
+
+
+def write_exit_policy(out: Path, plans: Mapping[str, ExitPlan]) -> None:
+    """Write the exit policy that export puts into the bundle: a cosine over each threshold."""
+    tasks = {}
+    for task, plan in plans.items():
+        record = plan_record(plan)
+        rules = {lane: _rule(record[lane]) for lane in ("image", "text", "decoder")}
+        if record["decay"] and rules["decoder"]["criterion"] == "cosine":
+            rules["decoder"]["options"] = {"decay": record["decay"]}
+        tasks[task] = {lane: {"any": [rule]} for lane, rule in rules.items()}
+    policy = {"version": 1, "tasks": tasks}
+    text = yaml.safe_dump({"exit_policy": policy}, sort_keys=False, default_flow_style=None)
+    (out / "exit_policy.yaml").write_text(text, encoding="utf-8")
+
+
+def _rule(threshold: float) -> dict[str, object]:
+    if threshold >= NEVER:
+        return {"criterion": "never"}
+    return {"criterion": "cosine", "threshold": threshold}
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,161 @@
+"""Tables of a trained model; `python -m exeunt.train.scenes.report DIRECTORY` prints them."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from exeunt.engine.exit_policy.decay import DecaySpec
+from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask, Outcome, Task
+from exeunt.train.scenes.exits import ExitPlan, LaneRule, LayersUsed, TokenRule
+from exeunt.train.scenes.search import Point, best, kept_share, search
+
+Tasks = Mapping[str, Task]
+# Shares of full depth's quality at which the trade-off is read; the first of each is the goal.
+FLOORS = {"entailment": (0.99, 0.995, 0.98, 0.95), "caption": (0.96, 0.98, 0.94, 0.9)}
+
+
+def fixed_plans(encoder_layers: int, decoder_layers: int) -> dict[str, ExitPlan]:
+    """Return full depth, and plans that cut lanes at half depth for every row."""
+    half = LaneRule(layer=max(1, encoder_layers // 2))
+    return {
+        "full depth": ExitPlan(),
+        "image at half": ExitPlan(image=half),
+        "text at half": ExitPlan(text=half),
+        "image and text at half": ExitPlan(image=half, text=half),
+        "decoder at half": ExitPlan(decoder=TokenRule(layer=max(1, decoder_layers // 2))),
+    }
+
+
+def outcome_record(outcome: Outcome, full: Outcome, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return an outcome as JSON: quality, its share of full depth's, layers used, reduction."""
+    layers = outcome.layers
+    return {
+        "quality": {name: round(value, 3) for name, value in outcome.quality.items()},
+        "kept": round(kept_share(outcome, full, metrics), 5),
+        "layers": {
+            "image": round(LayersUsed.mean(layers.image), 3),
+            "text": round(LayersUsed.mean(layers.text), 3),
+            "decoder": round(LayersUsed.mean(layers.tokens), 3),
+        },
+        "reduction": round(layers.reduction, 5),
+    }
+
+
+def cut_lanes(tasks: Tasks) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return each task's outcomes with lanes cut at half depth.
+
+    Reference: MuE, table 2
+    """
+    results: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, task in tasks.items():
+        config = task.encoded.model.config
+        plans = fixed_plans(config.encoder_layers, config.decoder_layers)
+        full = task.run(ExitPlan())
+        results[name] = {
+            cut: outcome_record(task.run(plan), full, task.metrics) for cut, plan in plans.items()
+        }
+    return results
+
+
+def choose_plans(tasks: Tasks) -> dict[str, dict[float, Point]]:
+    """Return, for each task and floor, the plan with the largest reduction that keeps the floor.
+
+    Args:
+        tasks: of held-out data; choosing on the test data would flatter.
+    """
+    chosen: dict[str, dict[float, Point]] = {}
+    for name, task in tasks.items():
+        points = search(task, min(FLOORS[name]))
+        chosen[name] = {floor: best(points, floor) for floor in FLOORS[name]}
+    return chosen
+
+
+def plan_record(plan: ExitPlan) -> dict[str, Any]:
+    """Return a plan's thresholds as JSON."""
+    decay = plan.decoder.decay
+    return {
+        "image": plan.image.threshold,
+        "text": plan.text.threshold,
+        "decoder": plan.decoder.threshold,
+        "decay": None if decay is None else decay.model_dump(exclude_unset=True),
+    }
+
+
+def trade_off(
+    tasks: Tasks, plans: Mapping[str, Mapping[float, ExitPlan]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what plans chosen elsewhere give on these tasks.
+
+    Reference: MuE, table 3
+    """
+    results: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, task in tasks.items():
+        full = task.run(ExitPlan())
+        results[name] = {}
+        for floor, plan in plans[name].items():
+            record = outcome_record(task.run(plan), full, task.metrics)
+            results[name][f"{floor:g}"] = {"plan": plan_record(plan), **record}
+    return results
+
+
+def results_table(title: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Lay out the records of one task."""
+    metrics = list(next(iter(results.values()))["quality"])
+    columns = [name.replace("accuracy/", "") for name in metrics]
+    lanes = ("image", "text", "decoder")
+    table = Table("", *columns, "kept %", *lanes, "reduction %", title=title)
+    for name, record in results.items():
+        table.add_row(
+            name,
+            *(f"{record['quality'][metric]:.2f}" for metric in metrics),
+            f"{100 * record['kept']:.1f}",
+            *(f"{record['layers'][lane]:.2f}" for lane in lanes),
+            f"{100 * record['reduction']:.1f}",
+        )
+    return table
+
+
+def print_results(console: Console, results: Mapping[str, Any]) -> None:
+    """Print the tables of `results.json`."""
+    for part, title in (("cut", "lanes cut at half depth"), ("trade_off", "exits by cosine")):
+        for task, records in results[part].items():
+            console.print(results_table(f"{task}: {title}, {results['split']} split", records))
+
+
+def report(directory: Path, console: Console, split: str = "test") -> dict[str, Any]:
+    """Score a checkpoint directory on a split, at the thresholds that calibration chose."""
+    from exeunt.export.families.ofa.checkpoint import load_model
+    from exeunt.train.scenes.data import load_captions, load_entailment
+
+    recorded = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    model, joint = load_model(directory), not recorded["recipe"]["decomposition"]
+    tasks: Tasks = {
+        "entailment": EntailmentTask(model, load_entailment(split), decomposition=not joint),
+        "caption": CaptionTask(model, load_captions(split), decomposition=not joint),
+    }
+    plans = {
+        task: {float(floor): plan_of(record["plan"]) for floor, record in records.items()}
+        for task, records in recorded["trade_off"].items()
+    }
+    results = {"split": split, "cut": cut_lanes(tasks), "trade_off": trade_off(tasks, plans)}
+    print_results(console, results)
+    return results
+
+
+def plan_of(record: Mapping[str, Any]) -> ExitPlan:
+    """Return the plan that `plan_record` wrote."""
+    decay = record["decay"] and DecaySpec.model_validate(record["decay"])
+    return ExitPlan(
+        LaneRule(record["image"]),
+        LaneRule(record["text"]),
+        TokenRule(record["decoder"], decay=decay),
+    )
+
+
+if __name__ == "__main__":
+    report(Path(sys.argv[1]), Console(width=120))
