@@ -4,7 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.exported"]
+pytest_plugins = ["tests.support.exported", "tests.support.scenes"]
 
 # Timing on a shared machine says nothing about the code under test, so no example has a deadline.
 _common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
