@@ -193,7 +193,7 @@ class Worker:
     def _step(
         self, place: int, executor: Executor, batch: list[Unit], reason: Reason, chosen_s: float
     ) -> None:
-        stage, started_s = batch[0].stage, time.monotonic()
+        started_s = time.monotonic()
         for unit in batch:
             if unit.request.started_s is None:
                 unit.request.started_s = started_s
@@ -206,21 +206,31 @@ class Worker:
         ended_s = time.monotonic()
         with self._lock:
             if self.trace is not None:
-                self.trace.add(started_s, ended_s, batch, stage, reason, moved.leaving, place)
-            self._move(batch, stage, moved, ended_s)
+                self._record(self.trace, batch, reason, moved, place)
+            self._move(batch, moved, ended_s)
             self._in_hand[place] = []
             self._stats.step.schedule_s += started_s - chosen_s
             self._stats.step.route_s += time.monotonic() - ended_s
 
-    def _move(self, batch: list[Unit], stage: int, moved: Moved, now_s: float) -> None:
+    def _move(self, batch: list[Unit], moved: Moved, now_s: float) -> None:
         """Let the units of a batch wait for their next stages, leave, or be let go of."""
         _end_step(batch)
         self._scheduler.add_alike(moved.staying, now_s)
-        for unit, found in moved.leaving:
-            self._scheduler.add(self._router.route(unit, found, now_s), now_s)
-        lane = batch[0].lane
-        ran, rows = lane.stages[stage], len(batch) * batch[0].rows
-        self._stats.batch_done(ran.name, lane.name, ran.layer, rows, moved.times)
+        if moved.leaving:
+            route = self._router.route
+            going = [other for one in moved.leaving for other in route(*one, now_s)]
+            self._scheduler.add(going, now_s)
+        lane, rows = batch[0].lane, len(batch) * batch[0].rows
+        for done in moved.passes:
+            ran = lane.stages[done.place]
+            self._stats.batch_done(ran.name, lane.name, ran.layer, rows, done.times)
+
+    @staticmethod
+    def _record(trace: Trace, batch: list[Unit], reason: Reason, moved: Moved, stream: int) -> None:
+        last = moved.passes[-1]
+        for done in moved.passes:
+            leaving = moved.leaving if done is last else []
+            trace.add(done.started_s, done.ended_s, batch, done.place, reason, leaving, stream)
 
     def _batch_failed(self, place: int, batch: list[Unit], error: ExeuntError) -> None:
         if isinstance(error, SegmentError):

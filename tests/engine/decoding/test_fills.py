@@ -127,3 +127,18 @@ def test_what_cannot_be_decoded_that_way_is_refused(
         own["fill"] = wrong["fill"]
     with pytest.raises(Exception, match=message):
         open_engine(ofa(), {lane: own})
+
+
+def test_a_token_enters_and_runs_its_first_layer_in_one_go() -> None:
+    manifest = ofa()
+    engine, _ = open_engine(manifest, rules("propagate"))
+    with engine:
+        trace = engine.start_trace()
+        engine.run(random_tensors(manifest, 6, SIZES[0]))
+    own = [batch for batch in trace.batches if batch.lane == "decoder"]
+    names = [batch.segment for batch in own]
+    assert names[:4] == ["enc.norm", "cross.kv", "dec.embed", "dec.01"]
+    for before, after in zip(own, own[1:], strict=False):
+        if before.segment == "dec.embed":
+            assert (after.segment, after.requests) == ("dec.01", before.requests)
+            assert after.started_s >= before.ended_s

@@ -46,7 +46,7 @@ class Decoding:
     compete.
     """
 
-    search: Search
+    search: Search | Greedy
     on_token: OnToken | None = None
     _live: list[Unit] = field(default_factory=list)
     _arrived: dict[Unit, LaneExit] = field(default_factory=dict)
@@ -63,21 +63,36 @@ class Decoding:
             unit: that has left its step.
             found: where, with finite logits.
         """
+        search = self.search
+        if isinstance(search, Greedy):
+            return self._go_on(unit, found, search)
         self._arrived[unit] = found
         if len(self._arrived) < len(self._live):
             return [], None
         live, exits = self._live, [self._arrived[unit] for unit in self._live]
         logits = [found.logits for found in exits if found.logits is not None]
-        step = self.search.step([unit.tokens for unit in live], logits)
+        step = search.step([unit.tokens for unit in live], logits)
         self._arrived = {}
-        if isinstance(self.search, Beam):
-            self._note_ends(live)
+        if isinstance(search, Beam):
+            self._note_ends(search, live)
         if step.found is not None:
             return [], self._finish(step.found, live)
-        if self.search.width == 1:
-            self._tell(step.children[0].token, exits[0])
         self._live = self._descend(live, step.children)
         return self._live, None
+
+    def _go_on(
+        self, unit: Unit, found: LaneExit, search: Greedy
+    ) -> tuple[list[Unit], Finished | None]:
+        """Take the best token: what most requests do, without the ways of a search."""
+        assert found.logits is not None, "a loop lane has heads"
+        tokens, rules = unit.tokens, search.rules
+        token = int(rules.rule_out(found.logits, tokens).argmax())
+        tokens.append(token)
+        self._tell(token, found)
+        if rules.ends(tokens):
+            return [], Finished(tuple(tokens), tuple(unit.exits))
+        unit.next_step()
+        return [unit], None
 
     def _tell(self, token: int, found: LaneExit) -> None:
         """Tell a token to whoever listens; one that raises is told no more."""
@@ -88,10 +103,9 @@ class Decoding:
                 _log.exception("a listener to generated tokens failed")
                 self.on_token = None
 
-    def _note_ends(self, live: list[Unit]) -> None:
+    def _note_ends(self, search: Beam, live: list[Unit]) -> None:
         """Keep the exits of hypotheses that have just ended: their units go on with others."""
-        assert isinstance(self.search, Beam), "only beams end before the search does"
-        for found in self.search.finished:
+        for found in search.finished:
             if found.tokens not in self._ended:
                 parent = next(unit for unit in live if tuple(unit.tokens) == found.tokens[:-1])
                 self._ended[found.tokens] = tuple(parent.exits)
@@ -102,8 +116,6 @@ class Decoding:
             # An allowed answer may be certain before its last token: the steps that were computed.
             parents = (u for u in live if tuple(u.tokens) == found.tokens[: len(u.tokens)])
             exits = tuple(next(parents, live[0]).exits)
-        if self.search.width == 1 and found.index is None:
-            self._tell(found.tokens[-1], exits[-1])
         return Finished(found.tokens, exits, found.score, found.index, found.scores)
 
     def _descend(self, live: list[Unit], children: Sequence[Child]) -> list[Unit]:
@@ -140,7 +152,7 @@ class Decoding:
         return going
 
 
-def search_of(options: GenerationOptions, loop: LoopSpec) -> Search:
+def search_of(options: GenerationOptions, loop: LoopSpec) -> Search | Greedy:
     """Return the search that a request asked for."""
     if options.allowed:
         return Allowed(options.allowed, loop.eos)

@@ -5,7 +5,7 @@ A search knows tokens and scores alone; units and caches are `Decoding`'s.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,20 +62,12 @@ class Search(Protocol):
         ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class Greedy:
-    """Take the most probable token."""
+    """Take the most probable token, each time: no search at all."""
 
     rules: TokenRules
-    width: int = 1
-
-    def step(self, live: Sequence[Sequence[int]], logits: Sequence[Row]) -> Step:
-        """Return the one that goes on; see `Search.step`."""
-        token = int(self.rules.rule_out(logits[0], live[0]).argmax())
-        tokens = (*live[0], token)
-        if self.rules.ends(tokens):
-            return Step(found=Found(tokens))
-        return Step([Child(0, token)])
+    width: ClassVar[int] = 1
 
 
 @dataclass

@@ -69,8 +69,8 @@ class LaneCaches:
             self._states[name][slots, 0, places] = slices[name]
         counts[slots] = places + 1
 
-    def left(self, layer: int, slot: int, step: int, fill: Fills) -> None:
-        """Note that a slot's token left after a layer, before the last.
+    def left(self, layer: int, slots: Slots, steps: Slots, fill: Fills) -> None:
+        """Note that tokens left after a layer, before the last.
 
         `propagate`: every skipped layer computes keys and values from the state that left (CALM).
         `copy-token`: it takes over the token's from the exit's layer. `copy-layer`: it takes over
@@ -78,33 +78,32 @@ class LaneCaches:
         `mue`: nothing, as MuE's code really does; later tokens see shorter caches there.
 
         Args:
-            layer: after which it left.
-            slot: the unit's.
-            step: the token's place in the loop.
+            layer: after which they left.
+            slots: [U], of the units.
+            steps: [U], the tokens' places in their loops.
             fill: how.
         """
-        skipped = range(layer + 1, len(self._layers) + 1)
-        if fill == "mue" or not skipped:
+        if fill == "mue" or layer == len(self._layers):
             return
         if fill == "propagate":
             for name in self._carried:
-                self._keep(name, slot, step)
-            self._due[layer:, slot] += 1
+                self._place_of_left(name)[slots, steps] = self._states[name][slots, 0]
+            self._due[layer:, slots] += 1
             return
         source = self._layers[layer - 1]
-        held = int(self.counts[layer - 1, slot])
-        for other in skipped:
-            target = self._layers[other - 1]
-            place = int(self.counts[other - 1, slot])
+        held = self.counts[layer - 1][slots]
+        for other in range(layer + 1, len(self._layers) + 1):
+            target, counts = self._layers[other - 1], self.counts[other - 1]
             for name, new in zip(source.appended, target.appended, strict=True):
                 if fill == "copy-token":
-                    self._states[new][slot, 0, place] = self._states[name][slot, 0, held - 1]
+                    token = self._states[name][slots, 0, held - 1]
+                    self._states[new][slots, 0, counts[slots]] = token
                 else:
-                    self._states[new][slot] = self._states[name][slot]
-            self.counts[other - 1, slot] = place + 1 if fill == "copy-token" else held
+                    self._states[new][slots] = self._states[name][slots]
+            counts[slots] = counts[slots] + 1 if fill == "copy-token" else held
             if fill == "copy-layer":
                 for name, new in zip(source.context, target.context, strict=True):
-                    self._states[new][slot] = self._states[name][slot]
+                    self._states[new][slots] = self._states[name][slots]
 
     def due(self, layer: int, slots: Slots) -> bool:
         """Return whether tokens are missing in a layer's caches that have to be propagated."""
@@ -155,7 +154,8 @@ class LaneCaches:
         for table in (self.counts, self._due):
             table[:, new] = table[:, old]
 
-    def _keep(self, name: str, slot: int, step: int) -> None:
+    def _place_of_left(self, name: str) -> Array:
+        """Return where the states of tokens that left are kept: [capacity, S, ...]."""
         kept = self._left.get(name)
         if kept is None:
             with self._making:  # two streams may be the first at once
@@ -164,4 +164,4 @@ class LaneCaches:
                     like = self._states[name]
                     shape = (self._capacity, self._steps, *like.shape[2:])
                     kept = self._left[name] = np.empty(shape, dtype=like.dtype)
-        kept[slot, step] = self._states[name][slot, 0]
+        return kept

@@ -66,6 +66,18 @@ class LanePlan:
         return self.spec.depth
 
     @cached_property
+    def chained(self) -> tuple[bool, ...]:
+        """By stage, whether its batch goes straight on to the next one.
+
+        In a loop nothing is decided before the first layer, and every token passes there.
+        """
+        last = len(self.stages) - 1
+        return tuple(
+            self.spec.loop is not None and stage.layer == 0 and place < last
+            for place, stage in enumerate(self.stages)
+        )
+
+    @cached_property
     def resolved(self) -> tuple[tuple[str, Reference], ...]:
         """The external references that a unit resolves when it enters, taken apart."""
         parts = ((text, Reference.parse(text)) for text in self.external)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ Array = NDArray[Any]
 Shapes = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
-class LaneExit:
+class LaneExit(NamedTuple):
     """Where and why one unit left a lane.
 
     layer: counts from 1; 0 in a lane without layers. criterion: what fired, or "depth". score,

@@ -40,6 +40,14 @@ class LaneSlab:
         self._free = list(range(capacity - 1, -1, -1))
         self.states: dict[str, Array] = {}  # by name, [capacity, unit_rows, ...]
         self.caches = LaneCaches(loop, capacity, self.states) if loop and loop.caches else None
+        self._loop = loop.loop if loop else None
+        if self._loop is not None:
+            rows, longest = (capacity, unit_rows), self._loop.max_steps + 1
+            self.states |= {
+                "loop.token": np.zeros((*rows, 1), dtype=np.int64),
+                "loop.step": np.zeros(rows, dtype=np.int64),
+                "loop.tokens": np.zeros((*rows, longest), dtype=np.int64),
+            }
         # Patience's memory of each unit: its last answer and how often that was repeated.
         self.answers = np.full(capacity, -1, dtype=np.int64)
         self.streaks = np.zeros(capacity, dtype=np.int64)
@@ -65,7 +73,16 @@ class LaneSlab:
         self.forget(slot)
         if self.caches is not None:
             self.caches.clear(slot)
+        if self._loop is not None:
+            self.states["loop.tokens"][slot] = self._loop.pad
+            self.next_token(slot, 0, self._loop.start)
         return slot
+
+    def next_token(self, slot: int, step: int, token: int) -> None:
+        """Note the token that a unit's loop goes on from, at a step that counts from 0."""
+        self.states["loop.token"][slot] = token
+        self.states["loop.step"][slot] = step
+        self.states["loop.tokens"][slot, :, step] = token
 
     def forget(self, slot: int) -> None:
         """Blank a unit's patience memory."""

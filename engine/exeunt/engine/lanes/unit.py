@@ -84,11 +84,11 @@ class Unit:
             slab.give_back(self.slot)
 
     def next_step(self) -> None:
-        """Go back to the beginning of the loop, for the next token."""
+        """Go back to the beginning of the loop, behind the tokens so far."""
         self.stage = self.lane.loop_stage
-        if self.slab is not None:
-            self.slab.forget(self.slot)
-        self.tensors |= loop_tensors(self.lane, self.tokens, self.rows)
+        assert self.slab is not None, "only units under way take steps"
+        self.slab.forget(self.slot)
+        self.slab.next_token(self.slot, len(self.tokens), self.tokens[-1])
 
 
 def enter_lane(request: Request, lane: LanePlan) -> list[Unit]:
@@ -101,26 +101,22 @@ def enter_lane(request: Request, lane: LanePlan) -> list[Unit]:
             text: _resolve(request, lane, reference, first) for text, reference in lane.resolved
         }
         if lane.spec.loop:
-            tensors |= loop_tensors(lane, [], lane.unit_rows)
+            tensors |= first_step(lane)
         units.append(Unit(request, lane, policy, first, tensors))
     return units
 
 
-def loop_tensors(lane: LanePlan, tokens: list[int], rows: int) -> dict[str, Array]:
-    """Return what the lane reads of `loop.tokens`, `loop.step` and `loop.token`: [rows, ...]."""
-    loop = lane.spec.loop
+def first_step(lane: LanePlan) -> dict[str, Array]:
+    """Return `loop.tokens`, `loop.step` and `loop.token` of a first step: [rows, ...]."""
+    loop, rows = lane.spec.loop, lane.unit_rows
     assert loop is not None, "only a loop lane has loop tensors"
-    read: dict[str, Array] = {}
-    if "loop.tokens" in lane.external:
-        padded = np.full((rows, loop.max_steps + 1), loop.pad, dtype=np.int64)
-        padded[:, : len(tokens) + 1] = [loop.start, *tokens]
-        read["loop.tokens"] = padded
-    if "loop.step" in lane.external:
-        read["loop.step"] = np.full((rows,), len(tokens), dtype=np.int64)
-    if "loop.token" in lane.external:
-        last = tokens[-1] if tokens else loop.start
-        read["loop.token"] = np.full((rows, 1), last, dtype=np.int64)
-    return read
+    tokens = np.full((rows, loop.max_steps + 1), loop.pad, dtype=np.int64)
+    tokens[:, 0] = loop.start
+    return {
+        "loop.tokens": tokens,
+        "loop.step": np.zeros(rows, dtype=np.int64),
+        "loop.token": tokens[:, :1],
+    }
 
 
 def empty_caches(lane: LanePlan) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Generic, TypeVar
 
 from exeunt.engine.lanes.request import Shapes
@@ -40,8 +41,8 @@ class UnitScheduler(Generic[AnyUnit]):
 
     def add(self, units: Iterable[AnyUnit], now_s: float) -> None:
         """Let units wait for the stages they stand at."""
-        for unit in units:
-            self.add_alike([unit], now_s)
+        for _, alike in groupby(units, _key):
+            self.add_alike(list(alike), now_s)
 
     def add_alike(self, units: Sequence[AnyUnit], now_s: float) -> None:
         """Let units wait that could share a batch: those that stay after one."""
@@ -50,7 +51,7 @@ class UnitScheduler(Generic[AnyUnit]):
         first = units[0]
         for unit in units:
             unit.waiting_s = now_s
-        key = (first.lane.index, first.stage, first.batch_key)
+        key = _key(first)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(Queue(key[:2], 0, now_s), deque())
@@ -120,6 +121,10 @@ class UnitScheduler(Generic[AnyUnit]):
         view.oldest_s = first.waiting_s
         deadline_s = first.request.deadline_s
         view.latest_start_s = self._table.latest_start_s(view.depth, deadline_s)
+
+
+def _key(unit: Waiting) -> Key:
+    return unit.lane.index, unit.stage, unit.batch_key
 
 
 @dataclass(slots=True)
