@@ -16,11 +16,20 @@ def command(
     text: Annotated[str | None, typer.Option(help="The question or statement.")] = None,
     task: Annotated[str | None, typer.Option(help="Which, where a bundle has several.")] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="A bundle's directory; the embedded model by default.")
+        Path | None,
+        typer.Option(help="A bundle's directory, or demo or scenes, which are embedded."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file, as for `serve`.")] = None,
     exit_policy: Annotated[
         str | None, typer.Option(help="A YAML file with an exit policy, or `never`.")
+    ] = None,
+    beams: Annotated[int | None, typer.Option(help="Hypotheses of a generated text.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of a generated text, at most.")] = None,
+    no_repeat_ngram: Annotated[
+        int | None, typer.Option(help="No so many tokens in a row appear twice in a text.")
+    ] = None,
+    allowed: Annotated[
+        list[str] | None, typer.Option(help="An answer to choose from; repeat it for each.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what /predict would answer.")
@@ -33,6 +42,8 @@ def command(
     exeunt predict --image photo.png --text 'what shape is in the image?'
 
     exeunt predict --image photo.png --text 'there is a cat' --exit-policy never --json
+
+    exeunt predict --bundle scenes --image scene.png --task caption --beams 3
     """
     from exeunt.engine import Engine
     from exeunt.engine.exit_policy import load_exit_policy
@@ -46,7 +57,13 @@ def command(
         flags["exit_policy"] = load_exit_policy(exit_policy)
     settings = load_settings(config, flags)
     with Engine.open(settings.bundle, settings.engine_config()) as engine:
-        sample = _sample(engine, image or [], text, task)
+        generation = {
+            "beams": beams,
+            "max_tokens": max_tokens,
+            "no_repeat_ngram": no_repeat_ngram,
+            "allowed": allowed or None,
+        }
+        sample = _sample(engine, image or [], {"text": text, "task": task, **generation})
         answer = engine.predict(sample)
         invariant = engine.manifest.batch_invariant
         if as_json:
@@ -64,9 +81,8 @@ def command(
             console.print("int8 layers, NOT batch-invariant: batch mates can change the answer")
 
 
-def _sample(
-    engine: "Engine", images: list[Path], text: str | None, task: str | None
-) -> dict[str, object]:
+def _sample(engine: "Engine", images: list[Path], fields: dict[str, object]) -> dict[str, object]:
+    """Return what the engine takes: the images' files, and the fields that were named."""
     from exeunt.engine.errors import InputError
 
     contents = []
@@ -76,7 +92,7 @@ def _sample(
         except OSError as error:
             raise InputError(f"cannot read the image {path}: {error.strerror}") from None
     spec = engine.manifest.inputs.image
-    sample: dict[str, object] = {"text": text, "task": task}
+    sample = dict(fields)
     if spec is not None and spec.count > 1:
         sample["images"] = contents
     elif len(contents) > 1:
