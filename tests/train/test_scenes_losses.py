@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from exeunt.train.scenes.evaluation import Outcome
-from exeunt.train.scenes.exit_draws import draw_lane_exits, draw_token_exits
+from exeunt.train.scenes.exit_draws import TokenDraw, draw_lane_exits
 from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed
-from exeunt.train.scenes.losses import layer_wise_task_loss, saturation_loss
+from exeunt.train.scenes.losses import cosines, layer_wise_task_loss, saturation_loss
 from exeunt.train.scenes.scorers import score_captions
 from exeunt.train.scenes.search import Point, best, candidates
 from exeunt.train.scenes.words import PAD_ID
@@ -34,24 +34,42 @@ def test_the_layer_wise_loss_is_the_mean_of_the_layers_sums() -> None:
 
 def test_saturation_costs_nothing_where_nothing_changes() -> None:
     state = torch.randn(3, 4, 5)
-    mask = torch.ones(3, 4)
-    assert float(saturation_loss([state, 2 * state, state], mask)) == pytest.approx(0, abs=1e-5)
-    # One of two layers turns the state round: cosine -1, a loss of 2 for each of three rows.
-    assert float(saturation_loss([state, -state, -state], mask)) == pytest.approx(3.0)
+    still = cosines([state, 2 * state, state])
+    assert float(saturation_loss(still)) == pytest.approx(0, abs=1e-5)
+    # One of two layers turns the state round: cosine -1, a loss of 1 for each row.
+    turned = cosines([state, -state, -state])
+    assert float(saturation_loss(turned)) == pytest.approx(3.0)
+    assert float(saturation_loss(turned, torch.tensor([1.0, 0.0, 0.5]))) == pytest.approx(1.5)
 
 
-def test_exits_are_drawn_for_a_share_of_the_rows() -> None:
+def test_a_share_of_the_rows_leaves_by_cosine() -> None:
     rng = np.random.default_rng(0)
-    lane = draw_lane_exits(rng, 4000, 4, 0.5)
-    counts = torch.bincount(lane, minlength=5) / 4000
-    assert counts[0] == 0
-    assert counts[4].item() == pytest.approx(0.5, abs=0.03)
-    assert counts[1:4].tolist() == pytest.approx([1 / 6] * 3, abs=0.03)
-    tokens = draw_token_exits(rng, 1000, 5, 4, 0.25)
-    early = (tokens < 4).any(dim=1).double().mean()
-    assert float(early) == pytest.approx(0.25, abs=0.05)
-    assert (draw_lane_exits(rng, 100, 1, 1.0) == 1).all()
-    assert (draw_token_exits(rng, 10, 3, 4, 0.0) == 4).all()
+    similarity = torch.rand(4, 4000, generator=torch.Generator().manual_seed(0))
+    exits = draw_lane_exits(rng, similarity, 0.5)
+    assert 1 <= int(exits.min()) <= int(exits.max()) == 4
+    assert (draw_lane_exits(rng, similarity, 0.0) == 4).all()
+    assert (draw_lane_exits(rng, similarity[:1], 1.0) == 1).all()
+    # All leave by one rule: whoever leaves at layer 1 has a larger cosine there than who stays.
+    exits = draw_lane_exits(rng, similarity, 1.0)
+    gone, stayed = similarity[0, exits == 1], similarity[0, exits > 1]
+    assert len(gone)
+    assert len(stayed)
+    assert gone.min() > stayed.max()
+
+
+def test_tokens_leave_by_their_layer_s_quantile() -> None:
+    rng = np.random.default_rng(1)
+    valid = torch.ones(2000, 5, dtype=torch.bool)
+    valid[:, 4] = False
+    draw = TokenDraw(rng, valid, 0.25)
+    similarity = torch.rand(2000, 5, generator=torch.Generator().manual_seed(0))
+    left = draw(similarity, torch.zeros_like(valid))
+    assert not left[:, 4].any()
+    rows = left.any(dim=1)
+    assert 0.1 < float(rows.float().mean()) <= 0.3
+    again = draw(similarity, left)
+    assert not (again & left).any()
+    assert not draw(similarity, torch.ones_like(valid)).any()
 
 
 def test_caption_scores() -> None:

@@ -103,7 +103,7 @@ def scenes(
     ] = True,
     exit_draw_share: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Rows that leave at random layers in training."),
+        typer.Option(min=0, max=1, help="Rows that leave early in training."),
     ] = None,
     saturation_weight: Annotated[
         float | None, typer.Option(min=0, help="How strongly layers are to leave rows alone.")

@@ -1,7 +1,6 @@
 """The decoder over rows that share images, with exits: teacher forcing and greedy generation."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from exeunt.export.families.ofa.attention import MASKED
 from exeunt.export.families.ofa.decoder import Decoder, DecoderLayer, Pair, causal
 from exeunt.export.families.ofa.model import OfaModel
-from exeunt.train.scenes.losses import cosine
+from exeunt.train.scenes.losses import cosine, cosines
 from exeunt.train.scenes.words import BOS_ID, EOS_ID, PAD_ID
 
 
@@ -63,30 +62,50 @@ def make_source(
     )
 
 
+# From the cosines f32[R, S] of a layer, and the tokens bool[R, S] that have left before it, to the
+# tokens that leave after it.
+Leaves = Callable[[Tensor, Tensor], Tensor]
+
+
 def teacher_forced(
-    model: OfaModel, source: Source, previous: Tensor, exits: Tensor | None = None
-) -> list[Tensor]:
-    """Return the decoder's states f32[R, S, D]: the embedding, then after every layer.
+    model: OfaModel, source: Source, previous: Tensor, leaves: Leaves | None = None
+) -> tuple[list[Tensor], Tensor]:
+    """Return the decoder's states f32[R, S, D] and the cosine of each layer's with the one before.
 
     Args:
         model: its decoder.
         source: of the R rows.
         previous: i64[R, S], the tokens before each token, the start first.
-        exits: i64[R, S], the layer after which a token leaves; its state stays as it is, and
-            deeper layers make its keys and values of that.
+        leaves: chooses the tokens that leave after a layer; their states stay as they are, and
+            deeper layers make their keys and values of that. By default all use every layer.
+
+    Returns:
+        The embedding, then the states after every layer; cosines f32[L, R, S], 1 of layers that a
+        token has skipped.
     """
     decoder = model.decoder
     states = [decoder.embed(previous)]
     steps = previous.shape[1]
     later = causal(steps, states[0])
     cross_bias = decoder.cross_bias(source.positions, steps) + source.mask
+    left = torch.zeros_like(previous, dtype=torch.bool)
+    similarity = []
     for place, layer in enumerate(_layers(decoder), 1):
         bias = decoder.self_bias(place, steps) + later
         hidden, _ = layer(states[-1], bias, source.cross(layer), cross_bias)
-        if exits is not None:
-            hidden = torch.where((exits >= place)[..., None], hidden, states[-1])
+        if leaves is not None:
+            hidden = torch.where(left[..., None], states[-1], hidden)
         states.append(hidden)
-    return states
+        similarity.append(token_cosine(states[-2], hidden))
+        if leaves is not None:
+            left = left | leaves(similarity[-1].detach(), left)
+    return states, torch.stack(similarity)
+
+
+def token_cosine(before: Tensor, after: Tensor) -> Tensor:
+    """Return the cosine f32[R, S] of each token's states f32[R, S, D]."""
+    flat = before.flatten(0, 1)[:, None], after.flatten(0, 1)[:, None]
+    return cosine(*flat).view(before.shape[:2])
 
 
 def _layers(decoder: Decoder) -> list[DecoderLayer]:
@@ -189,14 +208,3 @@ def generate(model: OfaModel, source: Source, leave: Leave | None, max_steps: in
         if bool(done.all()):
             break
     return Generated(torch.stack(words, dim=1), torch.stack(layers, dim=1))
-
-
-def cosines(states: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-    """Return the cosine of each layer's output with its input, per row: f32[L, B].
-
-    Args:
-        states: the embedding, then after every layer, f32[B, T, D].
-        mask: f32[B, T], 0 at padding; by default all tokens are valid.
-    """
-    pairs = itertools.pairwise(states)
-    return torch.stack([cosine(before, after, mask) for before, after in pairs])

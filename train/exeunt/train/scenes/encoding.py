@@ -11,7 +11,7 @@ from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.scenes.cell_heads import CellHeads
 from exeunt.train.scenes.decoding import Source, make_source
 from exeunt.train.scenes.exit_draws import draw_lane_exits
-from exeunt.train.scenes.losses import saturation_loss
+from exeunt.train.scenes.losses import cosines, saturation_loss
 from exeunt.train.scenes.stream import Batch, TextRows
 from exeunt.train.scenes.walk import image_lane, joint_lane, pixel_values, text_lane
 
@@ -39,15 +39,16 @@ class LaneEncoding:
         self._shard = shard
         self._share = exit_draw_share
         self._image = image_lane(model, pixel_values(shard.pixels))
+        self._image_cosines = cosines(self._image.states, self._image.mask)
 
     def rows(self, rows: TextRows, rng: np.random.Generator) -> tuple[Source, Tensor]:
         """Encode the texts; draw an exit for each image and each row's text."""
-        depth = self._model.config.encoder_layers
         text = text_lane(self._model, torch.from_numpy(rows.source))
         text_rows = torch.from_numpy(rows.text)
         images = torch.arange(len(self._shard.pixels))
-        image_exits = draw_lane_exits(rng, len(images), depth, self._share)
-        text_exits = draw_lane_exits(rng, len(text_rows), depth, self._share)
+        image_exits = draw_lane_exits(rng, self._image_cosines, self._share)
+        text_cosines = cosines(text.states, text.mask)
+        text_exits = draw_lane_exits(rng, text_cosines[:, text_rows], self._share)
         source = make_source(
             self._model,
             self._image.at(image_exits, images),
@@ -55,13 +56,12 @@ class LaneEncoding:
             text.at(text_exits, text_rows),
             text.mask[text_rows],
         )
-        moved = saturation_loss(text.states, text.mask) * len(text_rows) / len(rows.source)
+        moved = saturation_loss(text_cosines) * len(text_rows) / len(rows.source)
         return source, moved
 
     def images(self, heads: CellHeads) -> tuple[Tensor, Tensor]:
         """Return the losses of the image lane."""
-        states = self._image.states
-        return heads(states, self._shard.cells), saturation_loss(states, self._image.mask)
+        return heads(self._image.states, self._shard.cells), saturation_loss(self._image_cosines)
 
 
 class JointEncoding:
@@ -79,14 +79,15 @@ class JointEncoding:
         images = torch.from_numpy(rows.image)
         text = torch.from_numpy(rows.source[rows.text])
         lane = joint_lane(self._model, self._pixels, images, text)
-        every, depth = torch.arange(len(images)), self._model.config.encoder_layers
-        left = lane.at(draw_lane_exits(rng, len(every), depth, self._share), every)
+        every = torch.arange(len(images))
+        similarity = cosines(lane.states, lane.mask)
+        left = lane.at(draw_lane_exits(rng, similarity, self._share), every)
         patches = self._model.config.image_tokens
         self._patches = [state[:, :patches] for state in lane.states], rows.image
         source = make_source(
             self._model, left[:, :patches], every, left[:, patches:], lane.mask[:, patches:]
         )
-        return source, saturation_loss(lane.states, lane.mask)
+        return source, saturation_loss(similarity)
 
     def images(self, heads: CellHeads) -> tuple[Tensor, Tensor]:
         """Return the cells' loss in the rows encoded last; no lane is shared by rows."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.scenes.data import CaptionSample, EntailmentSample
-from exeunt.train.scenes.decoding import Source, cosines, generate, make_source, teacher_forced
+from exeunt.train.scenes.decoding import Source, generate, make_source, teacher_forced
 from exeunt.train.scenes.exits import ExitPlan, LayersUsed
+from exeunt.train.scenes.losses import cosines
 from exeunt.train.scenes.scorers import score_captions
 from exeunt.train.scenes.stream import pad_ids
 from exeunt.train.scenes.walk import LaneStates, image_lane, joint_lane, pixel_values, text_lane
@@ -133,10 +134,10 @@ class EntailmentTask:
         with torch.inference_mode():
             source = encoded.source(image_exits, text_exits)
             first = torch.full((len(image_exits), 1), BOS_ID)
-            states = teacher_forced(encoded.model, source, first)
+            states, similarity = teacher_forced(encoded.model, source, first)
             logits = encoded.model.decoder.logits(torch.stack(states[1:])[:, :, 0])
         right = logits[..., self._answer_ids].argmax(dim=-1) == self._label
-        return cosines(states), right
+        return similarity[:, :, 0], right
 
     def run(self, plan: ExitPlan) -> Outcome:
         """Answer all statements under a plan; accuracy is also given by kind."""
@@ -184,9 +185,8 @@ class CaptionTask:
         every = torch.full((len(ids),), self.encoded.model.config.encoder_layers)
         with torch.inference_mode():
             source = self.encoded.source(every, every)
-            states = teacher_forced(self.encoded.model, source, previous)
-        valid = previous != PAD_ID
-        return cosines([state[valid][:, None] for state in states])
+            _, similarity = teacher_forced(self.encoded.model, source, previous)
+        return similarity[:, previous != PAD_ID]
 
 
 Task = EntailmentTask | CaptionTask

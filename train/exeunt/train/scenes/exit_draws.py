@@ -1,31 +1,58 @@
-"""Exits drawn at random in training, so that what follows meets states of every depth.
+"""Exits in training: a share of the rows leaves by cosine, at a threshold drawn for each step.
 
-MuE trains with full depth alone and relies on saturation. Here a share of the rows leaves its lanes
-early already in training: an addition of ours, off at share 0.
+MuE trains with full depth alone and relies on saturation. Here what follows a lane meets states of
+every depth already in training, and rows that saturate early leave early, as in inference: an
+addition of ours, off at share 0.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from exeunt.train.scenes.exits import LaneRule
 
-def draw_lane_exits(rng: np.random.Generator, num_rows: int, depth: int, share: float) -> Tensor:
-    """Draw the layers i64[R], from 1, after which rows leave an encoder lane.
 
-    With probability `share` a row leaves early, at a layer uniform over those before the last.
+def draw_threshold(rng: np.random.Generator, cosines: Tensor) -> float:
+    """Draw a threshold: a random quantile of the cosines f32[L, B] of all layers but the last."""
+    before_last = cosines.detach()[:-1].flatten()
+    if not len(before_last):
+        return 1.0
+    return float(torch.quantile(before_last.float(), float(rng.random())))
+
+
+def draw_lane_exits(rng: np.random.Generator, cosines: Tensor, share: float) -> Tensor:
+    """Return the layers i64[B], from 1, after which rows leave an encoder lane.
+
+    With probability `share` a row follows the cosine rule at the drawn threshold, else it stays to
+    the last layer.
+
+    Args:
+        rng: draws the threshold and the rows.
+        cosines: f32[L, B], of each layer's output with its input.
+        share: of the rows, 0 to 1.
     """
-    early = rng.random(num_rows) < share
-    drawn = rng.integers(1, max(2, depth), size=num_rows)
-    return torch.from_numpy(np.where(early, drawn, depth))
+    depth, num_rows = cosines.shape
+    by_rule = LaneRule(draw_threshold(rng, cosines)).exits(cosines.detach())
+    chosen = torch.from_numpy(rng.random(num_rows) < share)
+    return torch.where(chosen, by_rule, depth)
 
 
-def draw_token_exits(
-    rng: np.random.Generator, num_rows: int, num_tokens: int, depth: int, share: float
-) -> Tensor:
-    """Draw the layers i64[R, T], from 1, after which tokens leave the decoder.
+class TokenDraw:
+    """Chooses the tokens that leave the decoder after each layer.
 
-    With probability `share` a row's tokens leave at layers uniform over all, each for itself.
+    Of the tokens of a share of the rows, those leave whose cosine is above a quantile of their
+    layer's; the quantile is drawn for each step.
     """
-    early = rng.random((num_rows, 1)) < share
-    drawn = rng.integers(1, depth + 1, size=(num_rows, num_tokens))
-    return torch.from_numpy(np.where(early, drawn, depth))
+
+    def __init__(self, rng: np.random.Generator, valid: Tensor, share: float) -> None:
+        rows = torch.from_numpy(rng.random((len(valid), 1)) < share)
+        self._eligible = valid & rows
+        self._quantile = float(rng.random())
+
+    def __call__(self, similarity: Tensor, left: Tensor) -> Tensor:
+        """Return the tokens bool[R, S] that leave, of cosines f32[R, S]."""
+        staying = self._eligible & ~left
+        if not bool(staying.any()):
+            return staying
+        threshold = torch.quantile(similarity[staying].float(), self._quantile)
+        return staying & (similarity > threshold)

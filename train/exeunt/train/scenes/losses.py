@@ -47,9 +47,18 @@ def cosine(before: Tensor, after: Tensor, mask: Tensor | None = None) -> Tensor:
     return product / norms.clamp(min=1e-12).sqrt()
 
 
-def saturation_loss(
-    states: Sequence[Tensor], mask: Tensor | None = None, weight: Tensor | None = None
-) -> Tensor:
+def cosines(states: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+    """Return the cosine of each layer's output with its input, per row: f32[L, B].
+
+    Args:
+        states: the embedding, then after every layer, f32[B, T, D].
+        mask: f32[B, T], 0 at padding; by default all tokens are valid.
+    """
+    pairs = itertools.pairwise(states)
+    return torch.stack([cosine(before, after, mask) for before, after in pairs])
+
+
+def saturation_loss(similarity: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return how far successive layers' states are from each other, summed over the rows.
 
     1/N sum_i (1 - cos(h_i, h_{i-1})): a layer that changes nothing costs nothing, so that layers
@@ -57,12 +66,8 @@ def saturation_loss(
     that it finds in a pretrained model.
 
     Args:
-        states: the embeddings and each layer's output f32[B, T, D].
-        mask: [B, T], 0 at padding; by default all tokens are valid.
+        similarity: f32[L, B], the cosines of each layer's output with its input.
         weight: f32[B], of each row; by default 1.
     """
-    terms = []
-    for before, after in itertools.pairwise(states):
-        moved = 1.0 - cosine(before, after, mask)
-        terms.append((moved if weight is None else moved * weight).sum())
-    return torch.stack(terms).mean()
+    moved = (1.0 - similarity).mean(dim=0)
+    return (moved if weight is None else moved * weight).sum()

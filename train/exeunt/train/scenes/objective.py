@@ -10,7 +10,7 @@ from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.scenes.cell_heads import CellHeads
 from exeunt.train.scenes.decoding import teacher_forced
 from exeunt.train.scenes.encoding import Encoding, JointEncoding, LaneEncoding
-from exeunt.train.scenes.exit_draws import draw_token_exits
+from exeunt.train.scenes.exit_draws import TokenDraw
 from exeunt.train.scenes.losses import layer_wise_task_loss, saturation_loss
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.stream import Batch, TextRows
@@ -72,14 +72,14 @@ class Objective:
         recipe, model = self._recipe, self._model
         source, moved = encoding.rows(rows, rng)
         target = torch.from_numpy(rows.target)
-        depth, share = model.config.decoder_layers, recipe.exit_draw_share
-        num_rows, num_tokens = target.shape
-        exits = draw_token_exits(rng, num_rows, num_tokens, depth, share) if share else None
-        states = teacher_forced(model, source, torch.from_numpy(rows.previous), exits)
+        share = recipe.exit_draw_share
+        leaves = TokenDraw(rng, target != PAD_ID, share) if share else None
+        previous = torch.from_numpy(rows.previous)
+        states, similarity = teacher_forced(model, source, previous, leaves)
         learning = states[1:] if recipe.layer_wise_loss else states[-1:]
         loss = layer_wise_task_loss([model.decoder.logits(s) for s in learning], target)
         # Each token is a row of its own; those of a text share its weight.
         valid = (target != PAD_ID).float()
         weight = (valid / valid.sum(dim=1, keepdim=True)).flatten()
-        moved = moved + saturation_loss([s.flatten(0, 1)[:, None] for s in states], None, weight)
+        moved = moved + saturation_loss(similarity.flatten(1), weight)
         return loss + recipe.saturation_weight * moved

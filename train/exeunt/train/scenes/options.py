@@ -44,7 +44,7 @@ class ScenesRecipe(BaseModel):
         0.25,
         ge=0,
         le=1,
-        description="rows whose lanes and tokens leave at layers drawn at random; 0 is MuE's own",
+        description="rows that leave by cosine in training, at a drawn threshold; 0 is MuE's own",
     )
     saturation_weight: NonNegativeFloat = Field(
         0.1, description="of the loss that pulls successive layers' cosines to 1; 0 is MuE's own"
