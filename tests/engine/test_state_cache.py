@@ -170,3 +170,40 @@ def test_lanes_of_several_rows_and_of_features_are_kept_too(build: Any, lanes: A
                 np.testing.assert_array_equal(answer.logits, other.logits)
         assert engine.state_cache.counts.misses == 5
         assert engine.state_cache.counts.hits == 5
+
+
+def test_who_writes_to_what_was_sent_does_not_change_what_others_get() -> None:
+    manifest, tensors = ofa(), one_image(2)
+    engine, backend = open_cached(manifest, FAMILIES["ofa"])
+    with engine:
+        expected = engine.run(one_sample(tensors, 1))[0]
+    engine, backend = open_cached(manifest, FAMILIES["ofa"])
+    mine = {name: array[0].copy() for name, array in tensors.items()}
+    with engine:
+        backend.delay_s = 0.02
+        with engine.reserve(2) as ticket:
+            first = engine.submit_tensors(ticket, {**mine, "src_tokens": mine["src_tokens"].copy()})
+            second = engine.submit_tensors(ticket, mine)
+            mine["patch_images"][...] = 7.0  # before the lane has read it
+            first.result(), second.result()
+        backend.delay_s = 0.0
+        assert same(engine.run(one_sample(tensors, 1))[0], expected)
+        assert engine.state_cache.counts.hits + engine.state_cache.counts.waited == 2
+
+
+def test_who_waits_and_leaves_is_let_go_before_the_first_one_is_through() -> None:
+    manifest, tensors = ofa(), one_image(3)
+    engine, backend = open_cached(manifest, FAMILIES["ofa"], max_batch_rows=1)
+    samples = [{name: array[place] for name, array in tensors.items()} for place in range(3)]
+    with engine:
+        backend.delay_s = 0.05
+        with engine.reserve(3) as ticket:
+            pending = [engine.submit_tensors(ticket, sample) for sample in samples]
+        eventually(lambda: engine.state_cache.counts.waited == 2)
+        for future in pending[1:]:
+            future.cancel()
+        eventually(lambda: engine.resident_requests == 1)
+        assert not pending[0].done()
+        backend.delay_s = 0.0
+        assert pending[0].result(timeout=20).tokens
+        assert engine.used_slots == 0

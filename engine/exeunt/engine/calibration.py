@@ -14,6 +14,7 @@ from exeunt.engine.lanes.request import Request
 from exeunt.engine.lanes.slabs import Slabs
 from exeunt.engine.lanes.unit import Unit, enter_lane
 from exeunt.engine.pending import Pending
+from exeunt.engine.probe import run_propagate
 from exeunt.engine.scheduling.costs import Costs, SegmentCost, fit_cost
 from exeunt.engine.step.runner import Runners
 
@@ -52,6 +53,8 @@ class Calibration:
         Raises:
             SegmentError: a segment failed.
         """
+        for lane in self._plan.lanes:
+            run_propagate(lane)
         first, largest = streams[0], max(1, self._max_batch_rows // self._plan.rows)
         self._time(first, tensors, 1)
         if largest > 1:

@@ -25,7 +25,7 @@ from exeunt.engine.exit_policy.load import parse_exit_policy
 from exeunt.engine.lanes.request import Request
 from exeunt.engine.parts import make_parts
 from exeunt.engine.pending import Pending
-from exeunt.engine.probe import LaneProbe, probe_lane
+from exeunt.engine.probe import LaneProbe, probe_lane, run_propagate
 from exeunt.engine.reading import PreparedSample
 from exeunt.engine.scheduling import Costs
 from exeunt.engine.scheduling.opening import open_scheduler
@@ -213,7 +213,7 @@ class Engine:
                 that generates, also `GenerationOptions`, with `allowed` as texts.
             exit_policy: in place of the engine's, from `compile`.
             on_token: called with each token and its exit as soon as it is chosen, from the engine's
-                thread, which waits meanwhile; not of beams and allowed answers.
+                threads, all of which may wait meanwhile; not of beams and allowed answers.
 
         Returns:
             The answer's future; cancelling it takes the sample out within one step.
@@ -259,14 +259,17 @@ class Engine:
             QueueFull: the ticket has too few places left.
         """
         rows = self._plan.rows * sample.asked.width
-        shapes = tuple(sample.tensors[name].shape for name in self.bundle.manifest.tensors)
+        tensors = sample.tensors
+        if sample.borrowed:
+            tensors = self.state_cache.owned(sample.task.lanes, tensors)
+        shapes = tuple(tensors[name].shape for name in self.bundle.manifest.tensors)
         future = Pending(ticket.take(rows))
         now_s = time.monotonic()
         policy = exit_policy or self._policy
-        request = Request(sample.task, sample.tensors, shapes, policy, future, now_s)
+        request = Request(sample.task, tensors, shapes, policy, future, now_s)
         request.number = next(self._numbers)
         request.asked, request.on_token = sample.asked, on_token
-        request.digests = self.state_cache.digests(sample.task.lanes, sample.tensors)
+        request.digests = self.state_cache.digests(sample.task.lanes, tensors)
         if self.config.latency_target_s is not None:
             request.deadline_s = now_s + self.config.latency_target_s
         self._worker.submit(request)
@@ -375,3 +378,5 @@ class Engine:
             tensors = {name: array[np.newaxis] for name, array in self._blank[-1].items()}
             for task in self._plan.tasks:
                 self.probe(tensors, task)
+        for lane in self._plan.lanes:
+            run_propagate(lane)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exeunt.engine.backends.base import Array
+from exeunt.engine.bundle.tensors import numpy_dtype
 from exeunt.engine.criteria import (
     Confidence,
     Cosine,
@@ -82,6 +83,21 @@ def probe_lane(requests: list[Request], lane: LanePlan) -> LaneProbe:
     for unit in units:
         unit.request.finished.setdefault(lane.name, []).append(unit)
     return record
+
+
+def run_propagate(lane: LanePlan) -> None:
+    """Run once what fills a lane's caches, on zeros: no walk to full depth gets there.
+
+    Raises:
+        SegmentError: a segment failed.
+    """
+    for stage in lane.propagate.values():
+        feeds = {}
+        for graph, text in stage.inputs:
+            spec = lane.spec.state[text]
+            shape = (1, *(1 if isinstance(dim, str) else dim for dim in spec.shape))
+            feeds[graph] = np.zeros(shape, dtype=numpy_dtype(spec.dtype))
+        stage.segment.run(feeds)
 
 
 def _criteria(lane: LanePlan) -> dict[str, Criterion]:

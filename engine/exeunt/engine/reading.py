@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from exeunt.engine.backends.base import Array
 from exeunt.engine.bundle.reader import Bundle
 from exeunt.engine.decoding.door import GenerationDoor
-from exeunt.engine.decoding.options import Asked
+from exeunt.engine.decoding.options import OPTIONS, Asked
 from exeunt.engine.errors import InputError
 from exeunt.engine.inputs.limits import InputLimits
 from exeunt.engine.inputs.prepare import SamplePreparer
@@ -16,11 +16,15 @@ from exeunt.engine.lanes.plan import Plan, TaskPlan
 
 @dataclass(frozen=True)
 class PreparedSample:
-    """One sample, known to be good. tensors: raw, without a sample axis."""
+    """One sample, known to be good.
+
+    tensors: raw, without a sample axis. borrowed: whether the caller may write to them.
+    """
 
     task: TaskPlan
     tensors: dict[str, Array]
     asked: Asked
+    borrowed: bool = False
 
 
 class Reader:
@@ -46,7 +50,7 @@ class Reader:
         if not isinstance(sample, Mapping):
             raise InputError(f"a sample is a mapping, found a {type(sample).__name__}")
         task = self.task(sample.get("task"))
-        asked = self._door.asked(sample, task)
+        asked = self._door.asked({key: sample[key] for key in OPTIONS if key in sample}, task)
         tensors = self._prepare(self._door.prompted(sample, task))
         return PreparedSample(task, self._checker.sample(tensors), asked)
 
@@ -62,7 +66,8 @@ class Reader:
             InputError: a tensor, the task or an option is wrong.
         """
         arrays, chosen = self._checker.sample(tensors), self.task(task)
-        return PreparedSample(chosen, arrays, self._door.asked(generation or {}, chosen))
+        asked = self._door.asked(generation or {}, chosen)
+        return PreparedSample(chosen, arrays, asked, borrowed=True)
 
     def batch(
         self,
@@ -79,7 +84,9 @@ class Reader:
         count, arrays = self._checker.batch(tensors)
         asked = self._door.asked(generation or {}, chosen)
         return [
-            PreparedSample(chosen, {name: a[place] for name, a in arrays.items()}, asked)
+            PreparedSample(
+                chosen, {name: a[place] for name, a in arrays.items()}, asked, borrowed=True
+            )
             for place in range(count)
         ]
 

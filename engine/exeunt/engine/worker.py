@@ -165,8 +165,11 @@ class Worker:
                 break
             if request is not None:
                 self._waiting.append(request)
+        self._router.drop_abandoned()
         self._scheduler.add(self._router.adopt(), time.monotonic())
         waiting, residents = self._waiting, self._router.residents
+        while waiting and waiting[0].abandoned:
+            waiting.popleft().let_go()
         while waiting and residents.fits(waiting[0]):
             request = waiting.popleft()
             self._in_hand[place] = [request]

@@ -95,7 +95,8 @@ class Overrides:
         if sample.threshold is not None:
             rule["threshold"] = sample.threshold
         try:
-            return LaneRules.model_validate({"any": [rule]})
+            fill = {"fill": rules.fill} if rules and "fill" in rules.model_fields_set else {}
+            return LaneRules.model_validate({"any": [rule], **fill})
         except ValidationError as error:
             _, problem = first_problem(error)
             raise InvalidRequest(f"the override does not work: {problem}") from None

@@ -92,9 +92,13 @@ class TokenStream:
             ExeuntError: the sample failed before its first token.
         """
         self._timer = self._loop.call_at(self._deadline_s, self._expire)
-        await self._wait()
-        if self._told[0] is None:
-            self.answer()
+        try:
+            await self._wait()
+            if self._told[0] is None:
+                self.answer()
+        except BaseException:
+            self.close()  # nobody will read it
+            raise
 
     async def next(self) -> TokenBody | None:
         """Return the next token, once it is chosen; None when there are no more."""

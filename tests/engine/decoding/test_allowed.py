@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from exeunt.engine.decoding.allowed import Allowed
+from exeunt.engine.decoding.allowed import AnswerTree
 from tests.engine.decoding.test_beams import following, log_p
 from tests.engine.golden_manifests import ofa
 from tests.engine.golden_manifests.walking import FAMILIES, SIZES, open_engine
@@ -59,13 +59,13 @@ def test_answers_of_one_token_take_one_step() -> None:
 
 
 def test_width_counts_the_beginnings_that_are_open_at_once() -> None:
-    assert Allowed([(1,), (2,)], eos=0).width == 1
-    assert Allowed([(1, 2), (1, 3), (4, 2), (4, 3)], eos=0).width == 2
+    assert AnswerTree([(1,), (2,)], eos=0).width == 1
+    assert AnswerTree([(1, 2), (1, 3), (4, 2), (4, 3)], eos=0).width == 2
     every = list(itertools.product((1, 2), repeat=3))
-    assert Allowed(every, eos=0).width == 4
+    assert AnswerTree(every, eos=0).width == 4
 
 
 def test_long_answers_are_read_without_end_of_the_stack() -> None:
     long = tuple([5] * 4000)
-    scored = Allowed([(*long, 6), (*long, 7)], eos=0)
+    scored = AnswerTree([(*long, 6), (*long, 7)], eos=0)
     assert scored.width == 1

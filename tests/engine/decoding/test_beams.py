@@ -147,7 +147,7 @@ def test_no_n_gram_appears_twice() -> None:
         ({"length_penalty": float("nan")}, "length_penalty"),
         ({"allowed": []}, "empty"),
         ({"allowed": [[]]}, "no tokens"),
-        ({"allowed": [[5], [5]]}, "twice"),
+        ({"allowed": [[5], [5]]}, "same tokens"),
         ({"allowed": [[300]]}, "0 to 299"),
         ({"allowed": [[5] * 13]}, "13 tokens"),
         ({"allowed": ["yes"]}, "tokenizer"),
@@ -228,3 +228,22 @@ def test_every_token_is_told_as_it_is_chosen() -> None:
             ticket, sample, on_token=lambda token, found: told.append((token, found.layer))
         ).result()
     assert told == list(zip(answer.tokens, answer.token_exit_layers, strict=True))
+
+
+def test_a_wide_request_that_was_given_up_holds_nobody_up() -> None:
+    manifest = ofa(eos=299)
+    engine, backend = open_engine(
+        manifest, FAMILIES["ofa"], max_resident_rows=8, max_queued_rows=64
+    )
+    sample = {name: array[0] for name, array in random_tensors(manifest, 1, SIZES[0]).items()}
+    with engine:
+        backend.delay_s = 0.01
+        with engine.reserve(3) as ticket:
+            long = engine.submit_tensors(ticket, sample, generation={"beams": 6})
+            wide = engine.submit_tensors(ticket, sample, generation={"beams": 8})
+            small = engine.submit_tensors(ticket, sample, generation={"max_tokens": 1})
+        wide.cancel()
+        assert small.result(timeout=20).tokens
+        assert not long.done()
+        long.cancel()
+    assert engine.queued_rows == 0

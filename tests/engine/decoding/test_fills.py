@@ -1,5 +1,6 @@
 """Tokens leave a decoder early, and the caches of the layers that they skip are filled."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,12 @@ def test_two_streams_fill_the_caches_of_many_requests() -> None:
     walks = sequential(manifest, own, tensors)
     engine, _ = open_engine(manifest, own, max_batch_rows=4, threads=2, streams=2)
     with engine:
+        compared = 0
         for answer, walk in zip(engine.run(tensors), walks, strict=True):
-            assert_same(manifest, answer, walk)
+            if walk.nearest > 1e-5:
+                assert_same(manifest, answer, walk)
+                compared += 1
+        assert compared > 30
         assert engine.used_slots == 0
 
 
@@ -115,6 +120,7 @@ def test_a_decoder_without_propagate_segments_names_the_other_fillings() -> None
         ("decoder", {"decay": {"schedule": "calm", "beta": 0.5}}, "beta"),
         ("decoder", {"decay": {"schedule": "mue-code", "tau": 2}}, "tau"),
         ("decoder", {"decay": {"schedule": "slowly"}}, "schedule"),
+        ("decoder", {"decay": {"schedule": "mue-code", "steps": 4096}}, "nothing would ever leave"),
         ("decoder", {"fill": "guess"}, "fill"),
     ],
 )
@@ -138,7 +144,7 @@ def test_a_token_enters_and_runs_its_first_layer_in_one_go() -> None:
     own = [batch for batch in trace.batches if batch.lane == "decoder"]
     names = [batch.segment for batch in own]
     assert names[:4] == ["enc.norm", "cross.kv", "dec.embed", "dec.01"]
-    for before, after in zip(own, own[1:], strict=False):
+    for before, after in pairwise(own):
         if before.segment == "dec.embed":
             assert (after.segment, after.requests) == ("dec.01", before.requests)
             assert after.started_s >= before.ended_s

@@ -4,7 +4,8 @@ A row's hidden state is h = a p + b q, with p and q fixed patterns of signs. Its
 and draws b in [0, 1) from the row's own inputs; every layer halves the distance of a to 1. So
 successive layers grow alike (cosine), heads grow sure (entropy) and settle on an answer (patience),
 rows with a larger b surer and later settled than others, and nothing depends on who shares a batch.
-A layer with caches appends numbers made of its input, and its b moves with what the caches hold.
+A constant that is no mask is made of its inputs too. A layer with caches appends numbers made of
+its input, and its b moves with what the caches and its constants hold.
 """
 
 import time
@@ -103,9 +104,12 @@ class _FakeSegment:
                 return old.copy()
             return _advance(old, self._seen(inputs, rows))
         shape = (rows, *self._shape(spec, inputs))
-        if spec.role != "carried" or not spec.dtype.startswith("float"):
+        if not spec.dtype.startswith("float") or (spec.role == "constant" and "mask" in name):
             return np.ones(shape, dtype=spec.dtype)
-        return _compose(np.zeros(rows), self._seeds(inputs, rows), shape).astype(spec.dtype)
+        seeds = self._seeds(inputs, rows)
+        if spec.role == "constant":
+            seeds = np.mod(seeds + crc32(name.encode()) / 2**32, 1.0)  # each its own
+        return _compose(np.zeros(rows), seeds, shape).astype(spec.dtype)
 
     def _slice(self, inputs: Tensors, rows: int, spec: StateSpec) -> Array:
         """Return what a token appends to a cache: numbers of its own hidden state's."""
@@ -122,7 +126,7 @@ class _FakeSegment:
         )
 
     def _seen(self, inputs: Tensors, rows: int) -> NDArray[np.float64]:
-        """Return [rows] numbers made of the tokens in a layer's caches, and of their places."""
+        """Return [rows] numbers made of a layer's caches, by their places, and of its constants."""
         seen = np.zeros(rows)
         held = next((inputs[g] for g, (text, _) in self._inputs.items() if text == CACHED), None)
         if held is None:
@@ -133,7 +137,13 @@ class _FakeSegment:
                 places = np.arange(first.shape[1])
                 weights = (places < held[:, np.newaxis]) * (0.1 + 0.05 * places)
                 seen += (first.astype(np.float64) * weights).sum(axis=1)
+            elif self._is_context(text):
+                seen += 0.31 * _decompose(inputs[graph])[1]
         return seen
+
+    def _is_context(self, text: str) -> bool:
+        spec = self._lane.state.get(text)
+        return spec is not None and spec.role == "constant" and "mask" not in text
 
     def _shape(self, spec: StateSpec, inputs: Tensors) -> tuple[int, ...]:
         sizes: dict[str, int] = {}

@@ -23,10 +23,11 @@ def check_ties(manifest: "Manifest") -> None:
 
 def _check_tie(manifest: "Manifest", name: str, first: "LaneSpec", second: "LaneSpec") -> None:
     segment = manifest.segments[name]
-    for text in (*segment.inputs.values(), *segment.outputs.values()):
-        if Reference.parse(text).scope:
-            continue
-        if not _fit(first.state[text], second.state[text]):
+    texts = dict.fromkeys((*segment.inputs.values(), *segment.outputs.values()))
+    states = [text for text in texts if not Reference.parse(text).scope]
+    tokens = _token_sizes([(first.state[text], second.state[text]) for text in states])
+    for text in states:
+        if not _fit(first.state[text], second.state[text], tokens):
             raise ValueError(
                 f"lanes {first.name!r} and {second.name!r} are tied by segment {name!r}, but their"
                 f" state {text!r} differs: {_shown(first.state[text])} and"
@@ -34,13 +35,24 @@ def _check_tie(manifest: "Manifest", name: str, first: "LaneSpec", second: "Lane
             )
 
 
-def _fit(one: StateSpec, other: StateSpec) -> bool:
+def _token_sizes(pairs: list[tuple[StateSpec, StateSpec]]) -> set[tuple[int | str, int | str]]:
+    """Return the sizes that differ because the lanes' rows have other tokens: not the widths."""
+    return {
+        sizes
+        for one, other in pairs
+        if one.role == other.role == "carried" and len(one.shape) == len(other.shape)
+        for sizes in zip(one.shape[:-1], other.shape[:-1], strict=True)
+    }
+
+
+def _fit(one: StateSpec, other: StateSpec, tokens: set[tuple[int | str, int | str]]) -> bool:
     """Return whether a graph that takes the one takes the other: tokens may differ, widths not."""
     if (one.role, one.dtype, len(one.shape)) != (other.role, other.dtype, len(other.shape)):
         return False
-    if one.role != "carried" or len(one.shape) < 2:
-        return True
-    return one.shape[-1] == other.shape[-1]
+    pairs = zip(one.shape, other.shape, strict=True)
+    if one.role == "carried":
+        return len(one.shape) < 2 or one.shape[-1] == other.shape[-1]
+    return all(sizes[0] == sizes[1] or sizes in tokens for sizes in pairs)
 
 
 def _shown(spec: StateSpec) -> str:

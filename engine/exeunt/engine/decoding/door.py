@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tokenizers import Tokenizer
 
+from exeunt.engine.bundle.manifest import TaskSpec
 from exeunt.engine.bundle.reader import Bundle
-from exeunt.engine.decoding.decoding import search_of
+from exeunt.engine.decoding.allowed import AnswerTree
 from exeunt.engine.decoding.options import (
     NOTHING_ASKED,
     OPTIONS,
     Asked,
+    GenerationOptions,
     generation_options,
 )
-from exeunt.engine.errors import InputError, TextError
+from exeunt.engine.errors import ConfigError, InputError, TextError
 from exeunt.engine.inputs.limits import InputLimits
 from exeunt.engine.inputs.text import check_text, open_tokenizer
 from exeunt.engine.lanes.plan import TaskPlan
@@ -24,6 +26,9 @@ class GenerationDoor:
     """Reads generation options and prompts; safe to call from many threads.
 
     most: slots that one request may hold.
+
+    Raises:
+        ConfigError: a task's own answers need more.
     """
 
     def __init__(self, bundle: Bundle, limits: InputLimits, most: int) -> None:
@@ -33,6 +38,13 @@ class GenerationDoor:
         )
         self._limits = limits
         self._most = most
+        self._own = {task.name: _own_answers(bundle, task) for task in bundle.manifest.tasks}
+        for name, asked in self._own.items():
+            if asked.width > most:
+                raise ConfigError(
+                    f"task {name!r} scores its answers with {asked.width} hypotheses at once, and"
+                    f" {most} rows may be under way: set max_resident_rows to {asked.width} or more"
+                )
 
     @property
     def detokenise(self) -> Callable[[Sequence[int]], str] | None:
@@ -68,37 +80,41 @@ class GenerationDoor:
         """Return what a request asks for.
 
         Args:
-            given: a sample's keys, or options alone; `allowed` as texts, or as lists of tokens.
+            given: options; `allowed` as texts, or as lists of tokens.
             task: that answers.
 
         Raises:
             InputError: an option is wrong, the task generates nothing, or too many slots are asked
                 for.
         """
-        wanted = {key: given[key] for key in OPTIONS if given.get(key) is not None}
         lane = task.lane.spec
+        wanted = {key: value for key, value in given.items() if value is not None}
         if lane.loop is None:
             if wanted:
                 raise InputError(
                     f"{sorted(wanted)}: task {task.spec.name!r} generates no text: leave them out"
                 )
             return NOTHING_ASKED
+        if not wanted:
+            return self._own[task.spec.name]
+        assert lane.classes is not None, "a loop lane has heads"
         labels: tuple[str, ...] | None = None
         if "allowed" in wanted:
             wanted["allowed"], labels = self._allowed(wanted["allowed"], task)
         elif task.spec.answers:
-            wanted["allowed"], labels = task.spec.answers, task.spec.labels or None
-        if not wanted:
-            return NOTHING_ASKED
-        assert lane.classes is not None, "a loop lane has heads"
+            raise InputError(
+                f"{sorted(wanted)}: task {task.spec.name!r} chooses among answers of its own: leave"
+                " these out"
+            )
         options = generation_options(wanted, lane.loop, lane.classes)
-        width = search_of(options, lane.loop).width
+        tree = AnswerTree(options.allowed, lane.loop.eos) if options.allowed else None
+        width = tree.width if tree else options.beams
         if width > self._most:
             raise InputError(
                 f"{width} hypotheses at once were asked for, and this engine has room for"
                 f" {self._most}: ask for fewer, or raise max_resident_rows"
             )
-        return Asked(options, labels, width)
+        return Asked(options, labels, tree, width)
 
     def _allowed(
         self, given: object, task: TaskPlan
@@ -110,11 +126,13 @@ class GenerationDoor:
         if self._tokenizer is None:
             raise InputError("allowed: this bundle has no tokenizer: give each answer's tokens")
         texts: list[str] = []
-        for answer in given:
+        for place, answer in enumerate(given):
+            if isinstance(answer, str) and not answer.strip():
+                raise InputError(f"allowed: answer {place} is empty: write it out")
             try:
                 texts.append(check_text(answer, self._limits))
             except TextError as error:
-                raise InputError(f"allowed: {error}") from None
+                raise InputError(f"allowed: answer {place}: {error}") from None
         tokens = tuple(
             tuple(
                 self._tokenizer.encode(
@@ -124,3 +142,12 @@ class GenerationDoor:
             for text in texts
         )
         return tokens, tuple(texts)
+
+
+def _own_answers(bundle: Bundle, task: TaskSpec) -> Asked:
+    """Return what a request of a task asks for that names nothing."""
+    loop = bundle.manifest.lane(task.lane).loop
+    if loop is None or not task.answers:
+        return NOTHING_ASKED
+    tree = AnswerTree(task.answers, loop.eos)
+    return Asked(GenerationOptions(allowed=task.answers), task.labels or None, tree, tree.width)

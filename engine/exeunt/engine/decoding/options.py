@@ -12,6 +12,7 @@ from exeunt.engine.validation import first_problem
 
 if TYPE_CHECKING:
     from exeunt.engine.bundle.manifest import LoopSpec
+    from exeunt.engine.decoding.allowed import AnswerTree
 
 MAX_BEAMS = 32
 MAX_ALLOWED = 4096
@@ -35,7 +36,7 @@ class GenerationOptions(Frozen):
     min_tokens: Annotated[Whole, Field(ge=0)] | None = None
     no_repeat_ngram: Annotated[Whole, Field(ge=0, le=MAX_NGRAM)] = 0
     length_penalty: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
-    allowed: tuple[tuple[int, ...], ...] = ()
+    allowed: tuple[tuple[Whole, ...], ...] = ()
 
 
 GREEDY = GenerationOptions()
@@ -45,12 +46,13 @@ GREEDY = GenerationOptions()
 class Asked:
     """How a request's text is generated.
 
-    labels: of the allowed answers, where there are some. width: hypotheses that may be live at
-    once, each with a slot of its own.
+    labels, tree: of the allowed answers, where there are some. width: hypotheses that may be live
+    at once, each with a slot of its own.
     """
 
     options: GenerationOptions = GREEDY
     labels: tuple[str, ...] | None = None
+    tree: "AnswerTree | None" = None
     width: int = 1
 
 
@@ -71,6 +73,12 @@ def generation_options(
     Raises:
         InputError: names the option that is wrong and what was expected.
     """
+    if unknown := sorted(set(given) - OPTIONS):
+        raise InputError(
+            f"unknown generation options {unknown}: expected some of {sorted(OPTIONS)}"
+        )
+    if "allowed" in given and (others := sorted(set(given) - {"allowed", "beams"})):
+        raise InputError(f"{others}: allowed answers are scored as they are: leave these out")
     try:
         options = GenerationOptions.model_validate(dict(given))
     except ValidationError as error:
@@ -102,7 +110,7 @@ def _check_allowed(options: GenerationOptions, loop: "LoopSpec", classes: int) -
     if options.beams != 1:
         raise InputError("beams: allowed answers are all scored, without a search: leave it out")
     if len(set(allowed)) < len(allowed):
-        raise InputError("allowed: an answer is there twice: name each once")
+        raise InputError("allowed: two answers have the same tokens in this model: name each once")
     for place, tokens in enumerate(allowed):
         if not tokens:
             raise InputError(f"allowed: answer {place} has no tokens")

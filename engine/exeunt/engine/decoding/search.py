@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exeunt.engine.decoding.rules import Row, TokenRules, log_softmax
+from exeunt.engine.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step leads to: hypotheses that go on, or the answer."""
+    """What a step leads to: hypotheses that go on, or the answer.
+
+    ended: (live place, tokens) of texts that are complete with this step, whether or not they will
+    be the answer.
+    """
 
     children: Sequence[Child] = ()
     found: Found | None = None
+    ended: Sequence[tuple[int, tuple[int, ...]]] = ()
 
 
 class Search(Protocol):
@@ -58,6 +64,10 @@ class Search(Protocol):
         Args:
             live: the tokens of each.
             logits: the next token's, [C] of each; finite somewhere.
+
+        Raises:
+            InputError: the request's options leave no token to go on with.
+            ModelOutputInvalid: the model gives none of the allowed answers a chance.
         """
         ...
 
@@ -68,6 +78,18 @@ class Greedy:
 
     rules: TokenRules
     width: ClassVar[int] = 1
+
+    def token(self, tokens: Sequence[int], logits: Row) -> int:
+        """Return what follows.
+
+        Raises:
+            InputError: the request's options leave no token to go on with.
+        """
+        scores = self.rules.rule_out(logits, tokens)
+        best = int(scores.argmax())
+        if scores[best] == -np.inf:
+            raise nothing_follows(len(tokens))
+        return best
 
 
 @dataclass
@@ -92,22 +114,38 @@ class Beam:
             for row, tokens, score in zip(logits, live, self.scores, strict=True)
         ]
         children: list[Child] = []
+        ended: list[tuple[int, tuple[int, ...]]] = []
         candidates = _best(rows, 2 * self.width)
+        if not candidates and not self.finished:
+            raise nothing_follows(len(live[0]))
         for rank, (parent, token, score) in enumerate(candidates):
             tokens = (*live[parent], token)
             if token == self.rules.eos or len(tokens) >= self.rules.max_tokens:
                 if rank < self.width and len(self.finished) < self.width:
-                    self.finished.append(Found(tokens, score / len(tokens) ** self.penalty))
+                    self._finish(tokens, score)
+                    ended.append((parent, tokens))
             elif len(children) < self.width:
                 children.append(Child(parent, token, score))
         if not (children or self.finished):  # all that is left to say ends, below the beam
             parent, token, score = candidates[0]
-            tokens = (*live[parent], token)
-            self.finished.append(Found(tokens, score / len(tokens) ** self.penalty))
+            self._finish((*live[parent], token), score)
+            ended.append((parent, (*live[parent], token)))
         if len(self.finished) >= self.width or not children:
-            return Step(found=max(self.finished, key=lambda found: found.score or 0.0))
+            best = max(self.finished, key=lambda found: found.score or 0.0)
+            return Step(found=best, ended=ended)
         self.scores = [child.score for child in children]
-        return Step(children)
+        return Step(children, ended=ended)
+
+    def _finish(self, tokens: tuple[int, ...], score: float) -> None:
+        self.finished.append(Found(tokens, score / len(tokens) ** self.penalty))
+
+
+def nothing_follows(step: int) -> InputError:
+    """Return the error for a request whose options contradict each other."""
+    return InputError(
+        f"nothing may follow the first {step} tokens: no_repeat_ngram, min_tokens and the model's"
+        " own rules forbid every token; ask for fewer of them"
+    )
 
 
 def _best(rows: Sequence[Row], count: int) -> list[tuple[int, int, float]]:

@@ -260,6 +260,12 @@ def _by_step(spec: RuleSpec, lane: LaneSpec) -> tuple[tuple[float, ...], ...]:
             " remove `decay`"
         )
     steps, static = lane.loop.max_steps, _thresholds(spec, lane)
+    if decay.schedule == "mue-code" and steps <= (decay.steps or steps) / 3:
+        raise ExitPolicyError(
+            f"the schedule mue-code of {decay.steps} steps begins to fall after"
+            f" {decay.steps} / 3, and the loop of lane {lane.name!r} has {steps}: nothing would"
+            f" ever leave; let `steps` be less than {3 * steps}, or leave it out"
+        )
     return tuple(tuple(decay.at(theta, step, steps) for theta in static) for step in range(steps))
 
 

@@ -23,20 +23,21 @@ class LaneCaches:
     token reaches a layer is that layer filled. Nothing is computed for layers that no later token
     reaches, and what is computed is the same.
 
-    lane: whose layers. capacity: slots. states: the slab's arrays by name.
+    lane: whose layers. capacity: slots. states: the slab's arrays by name. left_behind: the carried
+    states from which skipped layers are filled.
     """
 
-    def __init__(self, lane: LaneSpec, capacity: int, states: dict[str, Array]) -> None:
+    def __init__(
+        self,
+        lane: LaneSpec,
+        capacity: int,
+        states: dict[str, Array],
+        left_behind: tuple[str, ...] = (),
+    ) -> None:
         assert lane.loop is not None, "only a loop keeps caches"
         self._layers = lane.caches
         self._states = states
-        self._carried = tuple(
-            dict.fromkeys(
-                name
-                for name, spec in lane.state.items()
-                if lane.propagate and spec.role == "carried"
-            )
-        )
+        self._carried = left_behind
         self._capacity, self._steps = capacity, lane.loop.max_steps
         # [layers, capacity]: a layer's column is contiguous, and gathered whole.
         self.counts = np.zeros((lane.depth, capacity), dtype=np.int64)

@@ -66,6 +66,12 @@ class LanePlan:
         return self.spec.depth
 
     @cached_property
+    def left_behind(self) -> tuple[str, ...]:
+        """The carried states from which the caches of skipped layers are filled."""
+        read = {text for stage in self.propagate.values() for _, text in stage.inputs}
+        return tuple(sorted(read))
+
+    @cached_property
     def chained(self) -> tuple[bool, ...]:
         """By stage, whether its batch goes straight on to the next one.
 

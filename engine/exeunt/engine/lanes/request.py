@@ -45,9 +45,9 @@ class Request:
     are through, by first row. units: all that have entered a lane. deadline_s: when the answer is
     wanted, on the engine's clock; None where no time was named. number: counts the requests of an
     engine. on_end: called once when the request is let go. ending: whether it has been told to.
-    asked: how a loop lane's text is generated; decoding: its hypotheses, once it has entered that
-    lane. on_token: is told each token. digests: of what its cached lanes read, by lane. from_cache:
-    the lanes whose result another request had computed.
+    asked: how a loop lane's text is generated; decodings: the hypotheses, by the index of a loop
+    lane that has been entered. on_token: is told each token. digests: of what its cached lanes
+    read, by lane. from_cache: the lanes whose result another request had computed.
     """
 
     task: TaskPlan
@@ -65,7 +65,7 @@ class Request:
     on_end: Callable[[], None] | None = None
     ending: bool = False
     asked: Asked = NOTHING_ASKED
-    decoding: "Decoding | None" = None
+    decodings: dict[int, "Decoding"] = field(default_factory=dict)
     on_token: "OnToken | None" = None
     digests: dict[str, bytes] = field(default_factory=dict)
     from_cache: set[str] = field(default_factory=set)
@@ -84,7 +84,7 @@ class Request:
         """
         self.ending = True
         self.finished.clear()
-        self.decoding = None
+        self.decodings.clear()
         stepping = []
         for unit in self.units:
             if unit.in_step:

@@ -22,7 +22,8 @@ class LaneSlab:
     slots are taken and given back by one thread at a time.
 
     capacity: units at most. unit_rows: rows of a unit. packed: whether the units' layers run on
-    packed tokens, which are kept in `tokens`. loop: a lane that keeps `caches` from step to step.
+    packed tokens, which are kept in `tokens`. loop: a lane that keeps `caches` from step to step;
+    left_behind: see `LaneCaches`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class LaneSlab:
         *,
         packed: bool = False,
         loop: LaneSpec | None = None,
+        left_behind: tuple[str, ...] = (),
     ) -> None:
         self.capacity = capacity
         self.tokens = TokenStore(capacity) if packed else None
@@ -39,7 +41,9 @@ class LaneSlab:
         self._unit_rows = unit_rows
         self._free = list(range(capacity - 1, -1, -1))
         self.states: dict[str, Array] = {}  # by name, [capacity, unit_rows, ...]
-        self.caches = LaneCaches(loop, capacity, self.states) if loop and loop.caches else None
+        self.caches: LaneCaches | None = None
+        if loop is not None and loop.caches:
+            self.caches = LaneCaches(loop, capacity, self.states, left_behind)
         self._loop = loop.loop if loop else None
         if self._loop is not None:
             rows, longest = (capacity, unit_rows), self._loop.max_steps + 1

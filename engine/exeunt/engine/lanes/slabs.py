@@ -30,7 +30,9 @@ class Slabs:
             self._give_up()
             packed, loop = lane.packed is not None, lane.spec if lane.spec.loop else None
             capacity = self._resident * lane.units
-            slab = LaneSlab(capacity, lane.unit_rows, packed=packed, loop=loop)
+            slab = LaneSlab(
+                capacity, lane.unit_rows, packed=packed, loop=loop, left_behind=lane.left_behind
+            )
             self._slabs[key] = slab
             self._units[lane.index] = lane.units
         else:

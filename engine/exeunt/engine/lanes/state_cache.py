@@ -94,6 +94,25 @@ class StateCache:
             if lane.name in self._inputs
         }
 
+    def owned(self, lanes: Sequence[LanePlan], tensors: dict[str, Array]) -> dict[str, Array]:
+        """Return the tensors, those that cached lanes read copied.
+
+        A caller who writes to what was digested would let others have a result that is not theirs.
+        """
+        read = {name for lane in lanes for name in self._inputs.get(lane.name, ())}
+        if not read:
+            return tensors
+        return {name: array.copy() if name in read else array for name, array in tensors.items()}
+
+    def drop_abandoned(self) -> None:
+        """Let go of requests that wait for another's result and whose callers have left."""
+        for computing in self._computing.values():
+            if any(waiter.abandoned for waiter in computing.waiters):
+                left = [waiter for waiter in computing.waiters if waiter.abandoned]
+                computing.waiters = [w for w in computing.waiters if not w.abandoned]
+                for waiter in left:
+                    waiter.let_go()
+
     def meet(self, request: Request, lane: LanePlan) -> bool:
         """Let a request meet its lane's result; return whether it need not walk the lane itself.
 
@@ -145,7 +164,7 @@ class StateCache:
 
     def gave_up(self, request: Request) -> None:
         """Note that a request has ended; who waited for what it had not finished must go on."""
-        for name in request.digests:
+        for name in request.digests if self._computing else ():
             lane = next(lane for lane in request.task.lanes if lane.name == name)
             key = (lane.index, request.digests[name], request.lane_policy(lane))
             computing = self._computing.get(key)

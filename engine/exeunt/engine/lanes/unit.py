@@ -72,8 +72,11 @@ class Unit:
         return other
 
     def take_over(self, parent: "Unit") -> None:
-        """Let the caches hold what those of another unit of the request hold."""
-        if self.slab is not None and self.slab.caches is not None:
+        """Let the caches and the loop's tokens be those of another unit of the request."""
+        assert self.slab is not None, "only units under way take over"
+        tokens = self.slab.states["loop.tokens"]
+        tokens[self.slot] = tokens[parent.slot]
+        if self.slab.caches is not None:
             own_context = self.policy.fill == "copy-layer"
             self.slab.caches.move([parent.slot], [self.slot], context=own_context)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from exeunt.engine.answer import Answer, LaneReport, Timings
 from exeunt.engine.criteria.base import answerable
 from exeunt.engine.decoding.decoding import Decoding, Finished, search_of
-from exeunt.engine.decoding.options import GREEDY
-from exeunt.engine.errors import ModelOutputInvalid
+from exeunt.engine.decoding.options import NOTHING_ASKED
+from exeunt.engine.errors import ExeuntError, ModelOutputInvalid
 from exeunt.engine.lanes.plan import LanePlan
 from exeunt.engine.lanes.request import LaneExit, Request
 from exeunt.engine.lanes.residents import Residents
@@ -54,6 +54,11 @@ class Router:
                 entering += self._enter_ready(request)
         return entering
 
+    def drop_abandoned(self) -> None:
+        """Let go of requests that wait for another's result and whose callers have left."""
+        if self._cache is not None:
+            self._cache.drop_abandoned()
+
     def waiting(self) -> list[Request]:
         """Return the requests that wait for another's result."""
         return [] if self._cache is None else self._cache.waiting()
@@ -78,8 +83,12 @@ class Router:
             fail(request, error, self._stats, now_s)
             return []
         text: Finished | None = None
-        if request.decoding is not None and lane.spec.loop:
-            going, text = request.decoding.advance(unit, found)
+        if lane.spec.loop:
+            try:
+                going, text = request.decodings[lane.index].advance(unit, found)
+            except ExeuntError as error:
+                fail(request, error, self._stats, now_s)
+                return []
             if text is None:
                 return going
         through = request.finished.setdefault(lane.name, [])
@@ -102,10 +111,11 @@ class Router:
             if loop is not None:
                 # Only what is answered is searched for: a loop on the way takes the best tokens.
                 last = unit.lane is request.task.lane
-                options = request.asked.options if last else GREEDY
+                asked = request.asked if last else NOTHING_ASKED
                 told = request.on_token if last else None
-                request.decoding = Decoding(search_of(options, loop), told)
-                request.decoding.begin(unit)
+                decoding = Decoding(search_of(asked, loop), told)
+                decoding.begin(unit)
+                request.decodings[unit.lane.index] = decoding
         request.units += entering
         return entering
 
@@ -140,8 +150,11 @@ def _answer(
 ) -> None:
     exits = text.exits if text is not None else unit.exits
     deciding = exits[-1]
-    logits = deciding.logits if text is None or text.scores is None else text.scores
+    logits = deciding.logits if text is None else text.logits
+    if text is not None and text.scores is not None:
+        logits = text.scores
     assert logits is not None, "an answering lane has heads"
+    own = request.asked.tree is None  # else the request's answers have their own labels, or none
     queue_s, total_s = _queue_s(request, now_s), now_s - request.submitted_s
     chosen = None if text is None else text.index
     lanes = {
@@ -155,7 +168,7 @@ def _answer(
     lanes[unit.lane.name] = LaneReport(_deepest(exits), unit.lane.depth)
     answer = Answer(
         task=request.task.spec.name,
-        labels=request.asked.labels or request.task.spec.labels,
+        labels=request.task.spec.labels if own else request.asked.labels,
         index=int(logits.argmax()) if chosen is None else chosen,
         logits=logits,
         exit_layer=_deepest(exits),
