@@ -7,11 +7,17 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from exeunt.train.demo.scenes import EMPTY, KINDS, NUM_CELLS, PARCEL, sample_scenes
-from exeunt.train.demo.templates import phrase
+from exeunt.train.demo.templates import RELATION, VARIANTS, Statements, phrase
 from exeunt.train.scenes import captions as C
 from exeunt.train.scenes import words
 from exeunt.train.scenes.data import DATA_SEED, load_captions, load_entailment
-from exeunt.train.scenes.targets import MAX_COUNT, NUM_SHOWN, cell_targets
+from exeunt.train.scenes.targets import (
+    LOOKUPS,
+    MAX_COUNT,
+    NUM_SHOWN,
+    cell_targets,
+    lookup_targets,
+)
 
 CELL = st.sampled_from([EMPTY, EMPTY, 0, 1, 2, 3, PARCEL])
 
@@ -100,3 +106,26 @@ def test_targets_of_a_scene() -> None:
     assert directions[10, :, 4].tolist() == [0, 1, 0, 1]
     assert directions[10, :, PARCEL].tolist() == [1, 0, 1, 0]
     assert targets.count.max() <= MAX_COUNT
+
+
+def test_lookups_point_at_what_a_statement_names_and_at_what_decides_it() -> None:
+    cells = np.full((1, 16), EMPTY, dtype=np.int8)
+    cells[0, [0, 5]] = [4, 7]
+    cells[0, 15] = PARCEL
+    row = np.zeros(1, dtype=np.int64)
+    subjects = np.array([[4, 7, 1, 2, 3, 5]], dtype=np.int8)
+    relation = VARIANTS.index((RELATION, 0, 0))
+    left_of = Statements(
+        row,
+        np.array([relation], dtype=np.int8),
+        subjects,
+        np.zeros((1, 5), dtype=np.int8),
+        row.astype(np.int8),
+    )
+    found = lookup_targets(cells, left_of)[0]
+    names = [name for stage in LOOKUPS for name in stage]
+    at = {name: np.flatnonzero(found[i]).tolist() for i, name in enumerate(names)}
+    assert (at["first"], at["second"], at["third"]) == ([0], [5], [])
+    assert at["certain"] == [0]
+    assert at["possible"] == [0]  # the parcel is right of everything
+    assert at["certain place"] == [0, 4, 8, 12]  # left of cell 5

@@ -137,12 +137,12 @@ def test_training_lowers_the_loss(stream: TrainStream, changes: dict[str, Any]) 
 
 def test_without_layer_wise_loss_only_the_last_layer_is_read(stream: TrainStream) -> None:
     """The loss of the first decoder layer's own answer is no part of it."""
-    both = made(stream, exit_draw_share=0.0, saturation_weight=0.0, cell_loss_weight=0.0)
+    both = made(stream, exit_draw_share=0.0, saturation_weight=0.0, aid_weight=0.0)
     last = made(
         stream,
         exit_draw_share=0.0,
         saturation_weight=0.0,
-        cell_loss_weight=0.0,
+        aid_weight=0.0,
         layer_wise_loss=False,
     )
     batch = stream.batch(0)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from exeunt.train.scenes.targets import NUM_CLASSES, NUM_DIRECTIONS, CellTargets
 
 # What a token learns, and after which share of the layers: the later ones need the earlier ones.
-_DEPTHS = {"shown": 1 / 3, "count": 2 / 3, "directions": 2 / 3, "rank": 1.0, "end": 1.0}
+_DEPTHS = {"shown": 1 / 4, "count": 1 / 2, "directions": 1 / 2, "rank": 1.0, "end": 1.0}
 
 
 class CellHeads(nn.Module):

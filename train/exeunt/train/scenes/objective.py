@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.scenes.cell_heads import CellHeads
 from exeunt.train.scenes.decoding import teacher_forced
 from exeunt.train.scenes.encoding import Encoding, JointEncoding, LaneEncoding
 from exeunt.train.scenes.exit_draws import TokenDraw
+from exeunt.train.scenes.lookup_heads import LookupHeads
 from exeunt.train.scenes.losses import layer_wise_task_loss, saturation_loss
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.stream import Batch, TextRows
@@ -31,43 +32,58 @@ class Sizes:
         return cls(len(batch.pixels), len(batch.entailment.image), len(batch.captions.image))
 
 
+class Heads(nn.Module):
+    """The heads of the auxiliary losses."""
+
+    def __init__(self, recipe: ScenesRecipe) -> None:
+        super().__init__()
+        self.cells = CellHeads(recipe.hidden, recipe.encoder_layers)
+        self.lookups = LookupHeads(recipe.hidden, recipe.decoder_layers)
+
+
 class Objective:
     """The loss of one shard of a batch; the shards' losses add up to the batch's."""
 
-    def __init__(self, recipe: ScenesRecipe, model: OfaModel, cell_heads: CellHeads) -> None:
+    def __init__(self, recipe: ScenesRecipe, model: OfaModel, heads: Heads) -> None:
         self._recipe = recipe
         self._model = model
-        self._cell_heads = cell_heads
+        self._heads = heads
 
-    def __call__(
-        self, shard: Batch, sizes: Sizes, cell_weight: float, rng: np.random.Generator
-    ) -> Tensor:
+    def __call__(self, shard: Batch, sizes: Sizes, aid: float, rng: np.random.Generator) -> Tensor:
         """Return the shard's part of the loss.
 
         Args:
             shard: some of the batch's images with all that is said of them.
             sizes: of the whole batch.
-            cell_weight: of the cells' losses at this step.
+            aid: weight of the auxiliary losses at this step.
             rng: draws the exits.
         """
         recipe = self._recipe
         kind = LaneEncoding if recipe.decomposition else JointEncoding
         encoding: Encoding = kind(self._model, shard, recipe.exit_draw_share)
         terms = []
-        for rows, weight in (
-            (shard.entailment, 1.0 / max(1, sizes.statements)),
-            (shard.captions, recipe.caption_weight / max(1, sizes.captions)),
+        lookups = torch.from_numpy(shard.lookups) if aid else None
+        for rows, weight, targets in (
+            (shard.entailment, 1.0 / max(1, sizes.statements), lookups),
+            (shard.captions, recipe.caption_weight / max(1, sizes.captions), None),
         ):
             if len(rows.image):
-                terms.append(weight * self._task(encoding, rows, rng))
+                terms.append(weight * self._task(encoding, rows, targets, aid, rng))
         share = 1.0 / sizes.images
-        if cell_weight or recipe.saturation_weight:
-            cells, moved = encoding.images(self._cell_heads)
+        if aid or recipe.saturation_weight:
+            cells, moved = encoding.images(self._heads.cells)
             terms.append(share * recipe.saturation_weight * moved)
-            terms.append(share * len(shard.pixels) * cell_weight * cells)
+            terms.append(share * len(shard.pixels) * aid * cells)
         return torch.stack(terms).sum()
 
-    def _task(self, encoding: Encoding, rows: TextRows, rng: np.random.Generator) -> Tensor:
+    def _task(
+        self,
+        encoding: Encoding,
+        rows: TextRows,
+        lookups: Tensor | None,
+        aid: float,
+        rng: np.random.Generator,
+    ) -> Tensor:
         """Return the loss of one task, summed over its rows."""
         recipe, model = self._recipe, self._model
         source, moved = encoding.rows(rows, rng)
@@ -81,5 +97,10 @@ class Objective:
         # Each token is a row of its own; those of a text share its weight.
         valid = (target != PAD_ID).float()
         weight = (valid / valid.sum(dim=1, keepdim=True)).flatten()
-        moved = moved + saturation_loss(similarity.flatten(1), weight)
-        return loss + recipe.saturation_weight * moved
+        loss = loss + recipe.saturation_weight * (
+            moved + saturation_loss(similarity.flatten(1), weight)
+        )
+        if lookups is not None:
+            image = source.image.index_select(0, source.image_rows)
+            loss = loss + aid * self._heads.lookups(states, image, lookups)
+        return loss

@@ -17,21 +17,21 @@ class ScenesRecipe(BaseModel):
 
     hidden: PositiveInt = 128
     heads: PositiveInt = 4
-    ffn: PositiveInt = 256
-    encoder_layers: PositiveInt = 6
+    ffn: PositiveInt = 128
+    encoder_layers: PositiveInt = 5
     decoder_layers: PositiveInt = 6
     stem_planes: tuple[PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64)
 
-    steps: PositiveInt = 3000
+    steps: PositiveInt = 3200
     num_scenes: PositiveInt = Field(64, description="of a step")
-    statements_a_scene: PositiveInt = Field(4, description="on average")
-    captions_a_scene: PositiveInt = 2
+    statements_a_scene: PositiveInt = Field(8, description="on average")
+    captions_a_scene: PositiveInt = 1
     warmup_steps: PositiveInt = 200
     matrix_lr: float = Field(0.02, gt=0, description="Muon, for the layers' matrices")
     vector_lr: float = Field(2e-3, gt=0, description="AdamW, for everything else")
     weight_decay: NonNegativeFloat = 0.02
     caption_weight: NonNegativeFloat = Field(
-        0.2, description="of a caption, whose loss is a sum over its tokens, beside a statement"
+        0.1, description="of a caption, whose loss is a sum over its tokens, beside a statement"
     )
 
     decomposition: bool = Field(
@@ -50,8 +50,8 @@ class ScenesRecipe(BaseModel):
         0.1, description="of the loss that pulls successive layers' cosines to 1; 0 is MuE's own"
     )
 
-    cell_loss_weight: NonNegativeFloat = Field(1.0, description="auxiliary losses at the start")
-    cell_loss_share: float = Field(0.7, gt=0, le=1, description="of the steps, until they are 0")
+    aid_weight: NonNegativeFloat = Field(1.0, description="of the auxiliary losses at the start")
+    aid_share: float = Field(0.7, gt=0, le=1, description="of the steps, until they are 0")
     save_every_steps: PositiveInt = 100
 
     def model_config_of(self) -> OfaConfig:

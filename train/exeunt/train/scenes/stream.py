@@ -11,7 +11,7 @@ from exeunt.train.demo.statements import sample_statements
 from exeunt.train.demo.templates import STATEMENT_LABELS, Statements, phrase
 from exeunt.train.scenes.captions import FORMS, caption, scene_facts
 from exeunt.train.scenes.data import STATEMENT_SHARES
-from exeunt.train.scenes.targets import CellTargets, cell_targets
+from exeunt.train.scenes.targets import CellTargets, cell_targets, lookup_targets
 from exeunt.train.scenes.words import (
     ANSWER_OF_LABEL,
     BOS_ID,
@@ -67,6 +67,7 @@ class Batch:
     cells: CellTargets
     entailment: TextRows
     captions: TextRows
+    lookups: NDArray[np.float32]  # [R, 7, 16], of the entailment's rows; see `lookup_targets`
 
     def shards(self, count: int) -> "list[Batch]":
         """Split by images, each part padded to its own longest texts only."""
@@ -79,6 +80,7 @@ class Batch:
                     self.cells.take(images),
                     self.entailment.of_images(first, last),
                     self.captions.of_images(first, last),
+                    self.lookups[(self.entailment.image >= first) & (self.entailment.image < last)],
                 )
             )
         return parts
@@ -143,6 +145,7 @@ class TrainStream:
             captions=TextRows(
                 image, np.zeros_like(image), pad_ids([self._prompt_ids]), pad_ids(captions)
             ),
+            lookups=lookup_targets(cells[statements.scene], statements),
         )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exeunt.train.demo.entailment import PARTNERS
+from exeunt.train.demo.entailment import PARTNERS, cell_roles, cell_witnesses
 from exeunt.train.demo.scenes import EMPTY, NUM_CELLS, NUM_KINDS, PARCEL, Cells
-from exeunt.train.demo.templates import RELATIONS
+from exeunt.train.demo.templates import RELATIONS, Statements
 from exeunt.train.scenes.captions import Facts
 
 MAX_COUNT = 8  # more are counted as this many
@@ -15,6 +15,13 @@ NUM_SHOWN = NUM_KINDS + 1  # kinds and the parcel
 NUM_DIRECTIONS = len(RELATIONS) * NUM_SHOWN
 # Classes of the targets with one label a cell, in the order of `CellTargets`.
 NUM_CLASSES = {"shown": NUM_SHOWN + 1, "count": MAX_COUNT + 1, "rank": 3, "end": 3}
+# What the decoder learns to find in the image, in two stages: the cells that show the statement's
+# kinds; those that may make it true, that do, and where its first kind would
+# (`exeunt.train.demo.entailment.cell_witnesses`).
+LOOKUPS = (
+    ("first", "second", "third"),
+    ("possible", "certain", "possible place", "certain place"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,16 @@ def cell_targets(cells: Cells, facts: Facts) -> CellTargets:
         end=end,
         directions=_directions(cells),
     )
+
+
+def lookup_targets(cells: Cells, table: Statements) -> NDArray[np.float32]:
+    """Return the targets f32[R, 7, 16] in {0, 1} of statements, row i about scene i."""
+    roles = cell_roles(cells, table)
+    witnesses = cell_witnesses(cells, table)
+    places = cell_witnesses(cells, table, by_place=True)
+    marks = [roles == 1, roles == 2, roles == 3]
+    marks += [witnesses >= 1, witnesses == 2, places >= 1, places == 2]
+    return np.stack(marks, axis=1).astype(np.float32)
 
 
 def _directions(cells: Cells) -> NDArray[np.float32]:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.optimisers import ShardedOptimisers
-from exeunt.train.scenes.cell_heads import CellHeads
-from exeunt.train.scenes.objective import Objective, Sizes
+from exeunt.train.scenes.objective import Heads, Objective, Sizes
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.stream import Batch, TrainStream
 from exeunt.train.scenes.walk import pixel_values
@@ -27,15 +26,15 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.model = OfaModel(recipe.model_config_of())
-        self.cell_heads = CellHeads(recipe.hidden, recipe.encoder_layers)
-        self._objective = Objective(recipe, self.model, self.cell_heads)
+        self.heads = Heads(recipe)
+        self._objective = Objective(recipe, self.model, self.heads)
         self.step = 0
         self.cpu_before_s = 0.0
         self._cpu_start_s = _cpu_seconds()
         layers = [*self.model.encoder.layers, *self.model.decoder.layers]
         matrices = [p for layer in layers for p in layer.parameters() if p.ndim == 2]
         taken = {id(p) for p in matrices}
-        modules = (self.model, self.cell_heads)
+        modules = (self.model, self.heads)
         others = [p for module in modules for p in module.parameters() if id(p) not in taken]
         self._optimisers = ShardedOptimisers(
             matrices,
@@ -73,14 +72,14 @@ class Trainer:
         recipe = self.recipe
         scale = min(1.0, (self.step + 1) / recipe.warmup_steps)
         self._optimisers.set_rates(scale * (1.0 - self.step / recipe.steps))
-        # The cells' losses fade out, so that the end of the training is the tasks' alone.
-        faded = self.step / (recipe.steps * recipe.cell_loss_share)
-        cell_weight = recipe.cell_loss_weight * max(0.0, 1.0 - faded)
+        # The auxiliary losses fade out, so that the end of the training is the tasks' alone.
+        faded = self.step / (recipe.steps * recipe.aid_share)
+        aid = recipe.aid_weight * max(0.0, 1.0 - faded)
         sizes = Sizes.of(batch)
 
         def loss_of(number: int, shard: Batch) -> Tensor:
             rng = np.random.default_rng([recipe.seed, 3, self.step, number])
-            return self._objective(shard, sizes, cell_weight, rng)
+            return self._objective(shard, sizes, aid, rng)
 
         loss = self._optimisers.step(loss_of, batch.shards(SHARDS_PER_THREAD * recipe.threads))
         self.step += 1
@@ -94,7 +93,7 @@ class Trainer:
             "step": self.step,
             "cpu_s": self.cpu_s,
             "model": self.model.state_dict(),
-            "cell_heads": self.cell_heads.state_dict(),
+            "heads": self.heads.state_dict(),
             "optimisers": self._optimisers.state_dicts(),
         }
         temporary = path.with_suffix(".tmp")
@@ -116,7 +115,7 @@ class Trainer:
         self.step = state["step"]
         self.cpu_before_s = state["cpu_s"]
         self.model.load_state_dict(state["model"])
-        self.cell_heads.load_state_dict(state["cell_heads"])
+        self.heads.load_state_dict(state["heads"])
         self._optimisers.load_state_dicts(state["optimisers"])
         self.model.encoder.embed_images.eval()
 
