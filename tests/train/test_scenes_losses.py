@@ -1,19 +1,25 @@
 """Losses against their formulas, scores against known values, and the search for thresholds."""
 
 import itertools
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from exeunt.engine import load_exit_policy
+from exeunt.engine.exit_policy.decay import DecaySpec
 from exeunt.train.scenes.evaluation import Outcome
 from exeunt.train.scenes.exit_draws import TokenDraw, draw_lane_exits
-from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed
+from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed, TokenRule
 from exeunt.train.scenes.losses import cosines, layer_wise_task_loss, saturation_loss
+from exeunt.train.scenes.recipe import write_exit_policy
+from exeunt.train.scenes.report import plan_of, plan_record
 from exeunt.train.scenes.scorers import score_captions
-from exeunt.train.scenes.search import Point, best, candidates
+from exeunt.train.scenes.search import Point, best, candidates, lane_rules
 from exeunt.train.scenes.words import PAD_ID
 
 
@@ -92,6 +98,29 @@ def test_candidates_spread_over_the_layers() -> None:
     assert means[0] < 1.1
     assert means[-1] == 5
     assert max(b - a for a, b in itertools.pairwise(means)) < 1.2
+
+
+def test_rules_of_a_lane_differ_in_who_leaves_where() -> None:
+    cosines = torch.rand(4, 300, generator=torch.Generator().manual_seed(1))
+    rules = lane_rules(cosines, latest=True)
+    exits = {rule.exits(cosines).numpy().tobytes() for rule in rules}
+    assert len(exits) == len(rules)
+    assert len(lane_rules(cosines, latest=False)) < len(rules)
+    # Rows that are all alike have one exit a layer, however many thresholds are tried.
+    assert len(lane_rules(cosines[:, :1].expand(-1, 50), latest=True)) <= 4
+
+
+def test_the_exit_policy_says_what_the_plan_does(tmp_path: Path) -> None:
+    decay = DecaySpec(schedule="mue", beta=0.9, tau=4.0)
+    plan = ExitPlan(LaneRule(0.9, 2), LaneRule(), TokenRule(0.97, None, decay))
+    write_exit_policy(tmp_path, {"caption": plan}, encoder_layers=4, decoder_layers=3)
+    lanes = load_exit_policy(tmp_path / "exit_policy.yaml").tasks["caption"]
+    image, text, decoder = (lanes[lane].any[0] for lane in ("image", "text", "decoder"))
+    assert image.threshold == (0.9, -1.0, -1.0, -1.0)
+    assert text.criterion == "never"
+    assert decoder.threshold == 0.97
+    assert decoder.options.decay == decay
+    assert plan_of(json.loads(json.dumps(plan_record(plan)))) == plan
 
 
 @dataclass(frozen=True)

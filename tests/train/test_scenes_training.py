@@ -189,7 +189,7 @@ def test_a_plan_that_never_leaves_is_full_depth(stream: TrainStream, decompositi
     captions = CaptionTask(model, load_captions("test", 6), decomposition=decomposition)
     for task in (entailment, captions):
         assert task.run(ExitPlan()).layers.reduction == 0
-        half = task.run(ExitPlan(decoder=TokenRule(layer=1)))
+        half = task.run(ExitPlan(decoder=TokenRule(latest=1)))
         assert half.layers.reduction == pytest.approx(0.25)
     similarity = captions.token_cosines()
     assert similarity.shape[0] == TINY.decoder_layers

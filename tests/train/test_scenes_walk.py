@@ -129,7 +129,8 @@ def test_rules_choose_the_first_layer_above() -> None:
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.95, 0.2, 0.5], [0.1, 0.1, 0.1]])
     assert LaneRule(0.8).exits(scores).tolist() == [2, 1, 3]
     assert LaneRule().exits(scores).tolist() == [3, 3, 3]
-    assert LaneRule(layer=2).exits(scores).tolist() == [2, 2, 2]
+    assert LaneRule(latest=2).exits(scores).tolist() == [2, 2, 2]
+    assert LaneRule(0.8, latest=2).exits(scores).tolist() == [2, 1, 2]
     # Eq. (11): .5 * .8 + .5 exp(-t / 8): .9 at the first step, .47 sixteen steps later.
     rule = TokenRule(0.8, decay=DecaySpec(schedule="mue", beta=0.5, tau=2.0))
     assert rule.leave(0, scores).tolist() == [2, 3, 3]

@@ -119,6 +119,7 @@ class EntailmentTask:
     """Statements: one decoder step, and the likeliest of the three answers."""
 
     metrics = ("accuracy",)
+    several_tokens = False
 
     def __init__(
         self, model: OfaModel, samples: Sequence[EntailmentSample], *, decomposition: bool = True
@@ -139,6 +140,10 @@ class EntailmentTask:
         right = logits[..., self._answer_ids].argmax(dim=-1) == self._label
         return similarity[:, :, 0], right
 
+    def token_cosines(self) -> Tensor:
+        """Return the decoder's cosines f32[L, B] at full depth."""
+        return self.decoded(*self.encoded.exits(ExitPlan()))[0]
+
     def run(self, plan: ExitPlan) -> Outcome:
         """Answer all statements under a plan; accuracy is also given by kind."""
         image, text = self.encoded.exits(plan)
@@ -155,6 +160,7 @@ class CaptionTask:
     """Captions, generated greedily, against their references."""
 
     metrics = ("bleu4", "cider")
+    several_tokens = True
 
     def __init__(
         self, model: OfaModel, samples: Sequence[CaptionSample], *, decomposition: bool = True
@@ -176,10 +182,8 @@ class CaptionTask:
         return Outcome(quality, self.encoded.used(image, text, made.exits[made.exits > 0]))
 
     def token_cosines(self) -> Tensor:
-        """Return the cosines f32[L, W] of the tokens of the captions at full depth.
-
-        They are those of the texts of the last run, so run the full depth first.
-        """
+        """Return the cosines f32[L, W] of the tokens of the captions at full depth."""
+        self.run(ExitPlan())
         ids = [word_ids(text) for text in self.texts]
         previous = torch.from_numpy(pad_ids([[BOS_ID, *row] for row in ids]))
         every = torch.full((len(ids),), self.encoded.model.config.encoder_layers)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from exeunt.engine.exit_policy.decay import DecaySpec
@@ -13,28 +12,32 @@ NEVER = 2.0  # above every cosine
 
 @dataclass(frozen=True)
 class LaneRule:
-    """Leave a lane at the first layer whose cosine is over the threshold, or at a fixed layer."""
+    """Leave a lane at the first layer whose cosine is over the threshold.
+
+    At `latest`, from 1, all that are left leave, whatever their cosine: as with a threshold of -1
+    from that layer on.
+    """
 
     threshold: float = NEVER
-    layer: int | None = None
+    latest: int | None = None
 
     def exits(self, cosines: Tensor) -> Tensor:
         """Return the layers i64[B], from 1, of cosines f32[L, B].
 
         Reference: MuE, Eq. (8), (9), Algorithm 1
         """
-        return _first_above(cosines, self.threshold, self.layer)
+        return _first_above(cosines, self.threshold, self.latest)
 
 
 @dataclass(frozen=True)
 class TokenRule:
-    """Leave the decoder at the first layer whose cosine is over a threshold that may decay.
+    """Leave the decoder like a lane, by a threshold that may decay.
 
     Reference: MuE, Eq. (10), (11)
     """
 
     threshold: float = NEVER
-    layer: int | None = None
+    latest: int | None = None
     decay: DecaySpec | None = None
 
     def leave(self, step: int, cosines: Tensor) -> Tensor:
@@ -42,14 +45,12 @@ class TokenRule:
         threshold = self.threshold
         if self.decay is not None:
             threshold = self.decay.at(threshold, step, MAX_TARGET_TOKENS)
-        return _first_above(cosines, threshold, self.layer)
+        return _first_above(cosines, threshold, self.latest)
 
 
-def _first_above(cosines: Tensor, threshold: float, layer: int | None) -> Tensor:
-    if layer is not None:
-        return torch.full((cosines.shape[1],), layer)
+def _first_above(cosines: Tensor, threshold: float, latest: int | None) -> Tensor:
     fires = cosines > threshold
-    fires[-1] = True
+    fires[(latest or len(cosines)) - 1 :] = True
     return fires.int().argmax(dim=0) + 1
 
 

@@ -17,14 +17,13 @@ from exeunt.export.families.ofa.checkpoint import load_model, save_model
 from exeunt.train.scenes.data import load_captions, load_entailment
 from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask
 from exeunt.train.scenes.examples import write_examples
-from exeunt.train.scenes.exits import NEVER, ExitPlan
+from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, TokenRule
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.report import (
     FLOORS,
     Tasks,
     choose_plans,
     cut_lanes,
-    plan_record,
     print_results,
     trade_off,
 )
@@ -149,42 +148,60 @@ def choose_exits(out: Path, recipe: ScenesRecipe, console: Console) -> dict[str,
         "entailment": EntailmentTask(model, load_entailment("calibration"), **lanes),
         "caption": CaptionTask(model, load_captions("calibration"), **lanes),
     }
-    chosen = choose_plans(tasks)
-    plans = {
-        task: {floor: point.plan for floor, point in points.items()}
-        for task, points in chosen.items()
-    }
+    plans = choose_plans(tasks, latest=True)
     results = {
         "split": "calibration",
         "recipe": recipe.model_dump(),
         "cut": cut_lanes(tasks),
+        "one_threshold": trade_off(tasks, choose_plans(tasks, latest=False)),
         "trade_off": trade_off(tasks, plans),
     }
     _write_json(out / "results.json", results)
     print_results(console, results)
     if recipe.decomposition:
-        write_exit_policy(out, {task: by[FLOORS[task][0]] for task, by in plans.items()})
+        chosen_plans = {task: by[FLOORS[task][0]] for task, by in plans.items()}
+        write_exit_policy(out, chosen_plans, recipe.encoder_layers, recipe.decoder_layers)
     return results
 
 
-def write_exit_policy(out: Path, plans: Mapping[str, ExitPlan]) -> None:
-    """Write the exit policy that export puts into the bundle: a cosine over each threshold."""
+def write_exit_policy(
+    out: Path, plans: Mapping[str, ExitPlan], encoder_layers: int, decoder_layers: int
+) -> None:
+    """Write the exit policy that export puts into the bundle: a cosine over each threshold.
+
+    Args:
+        out: the checkpoint directory.
+        plans: by task.
+        encoder_layers: of the model.
+        decoder_layers: of the model.
+    """
     tasks = {}
     for task, plan in plans.items():
-        record = plan_record(plan)
-        rules = {lane: _rule(record[lane]) for lane in ("image", "text", "decoder")}
-        if record["decay"] and rules["decoder"]["criterion"] == "cosine":
-            rules["decoder"]["options"] = {"decay": record["decay"]}
+        depths = {"image": encoder_layers, "text": encoder_layers, "decoder": decoder_layers}
+        lanes: dict[str, LaneRule | TokenRule] = {
+            "image": plan.image,
+            "text": plan.text,
+            "decoder": plan.decoder,
+        }
+        rules = {lane: _rule(rule, depths[lane]) for lane, rule in lanes.items()}
+        decay = plan.decoder.decay
+        if decay is not None and rules["decoder"]["criterion"] == "cosine":
+            rules["decoder"]["options"] = {"decay": decay.model_dump(exclude_unset=True)}
         tasks[task] = {lane: {"any": [rule]} for lane, rule in rules.items()}
     policy = {"version": 1, "tasks": tasks}
     text = yaml.safe_dump({"exit_policy": policy}, sort_keys=False, default_flow_style=None)
     (out / "exit_policy.yaml").write_text(text, encoding="utf-8")
 
 
-def _rule(threshold: float) -> dict[str, object]:
-    if threshold >= NEVER:
-        return {"criterion": "never"}
-    return {"criterion": "cosine", "threshold": threshold}
+def _rule(rule: LaneRule | TokenRule, depth: int) -> dict[str, object]:
+    threshold, latest = rule.threshold, rule.latest
+    if latest is None or latest == depth:
+        if threshold >= NEVER:
+            return {"criterion": "never"}
+        return {"criterion": "cosine", "threshold": threshold}
+    # No cosine is over 1, and all but the exact opposite are over -1.
+    before = [min(threshold, 1.0)] * (latest - 1)
+    return {"criterion": "cosine", "threshold": [*before, *[-1.0] * (depth - latest + 1)]}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -12,22 +12,27 @@ from rich.table import Table
 from exeunt.engine.exit_policy.decay import DecaySpec
 from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask, Outcome, Task
 from exeunt.train.scenes.exits import ExitPlan, LaneRule, LayersUsed, TokenRule
-from exeunt.train.scenes.search import Point, best, kept_share, search
+from exeunt.train.scenes.search import best, kept_share, search
 
 Tasks = Mapping[str, Task]
 # Shares of full depth's quality at which the trade-off is read; the first of each is the goal.
 FLOORS = {"entailment": (0.99, 0.995, 0.98, 0.95), "caption": (0.96, 0.98, 0.94, 0.9)}
+PARTS = {
+    "cut": "lanes cut at half depth",
+    "one_threshold": "one cosine threshold a lane",
+    "trade_off": "a cosine threshold and a latest layer a lane",
+}
 
 
 def fixed_plans(encoder_layers: int, decoder_layers: int) -> dict[str, ExitPlan]:
     """Return full depth, and plans that cut lanes at half depth for every row."""
-    half = LaneRule(layer=max(1, encoder_layers // 2))
+    half = LaneRule(latest=max(1, encoder_layers // 2))
     return {
         "full depth": ExitPlan(),
         "image at half": ExitPlan(image=half),
         "text at half": ExitPlan(text=half),
         "image and text at half": ExitPlan(image=half, text=half),
-        "decoder at half": ExitPlan(decoder=TokenRule(layer=max(1, decoder_layers // 2))),
+        "decoder at half": ExitPlan(decoder=TokenRule(latest=max(1, decoder_layers // 2))),
     }
 
 
@@ -62,26 +67,27 @@ def cut_lanes(tasks: Tasks) -> dict[str, dict[str, dict[str, Any]]]:
     return results
 
 
-def choose_plans(tasks: Tasks) -> dict[str, dict[float, Point]]:
+def choose_plans(tasks: Tasks, *, latest: bool) -> dict[str, dict[float, ExitPlan]]:
     """Return, for each task and floor, the plan with the largest reduction that keeps the floor.
 
     Args:
         tasks: of held-out data; choosing on the test data would flatter.
+        latest: whether rules may name a latest layer, or one threshold for all layers alone.
     """
-    chosen: dict[str, dict[float, Point]] = {}
+    chosen: dict[str, dict[float, ExitPlan]] = {}
     for name, task in tasks.items():
-        points = search(task, min(FLOORS[name]))
-        chosen[name] = {floor: best(points, floor) for floor in FLOORS[name]}
+        points = search(task, min(FLOORS[name]), latest=latest)
+        chosen[name] = {floor: best(points, floor).plan for floor in FLOORS[name]}
     return chosen
 
 
 def plan_record(plan: ExitPlan) -> dict[str, Any]:
-    """Return a plan's thresholds as JSON."""
+    """Return a plan as JSON: of each lane its threshold and the latest layer."""
     decay = plan.decoder.decay
     return {
-        "image": plan.image.threshold,
-        "text": plan.text.threshold,
-        "decoder": plan.decoder.threshold,
+        "image": [plan.image.threshold, plan.image.latest],
+        "text": [plan.text.threshold, plan.text.latest],
+        "decoder": [plan.decoder.threshold, plan.decoder.latest],
         "decay": None if decay is None else decay.model_dump(exclude_unset=True),
     }
 
@@ -122,7 +128,7 @@ def results_table(title: str, results: Mapping[str, Mapping[str, Any]]) -> Table
 
 def print_results(console: Console, results: Mapping[str, Any]) -> None:
     """Print the tables of `results.json`."""
-    for part, title in (("cut", "lanes cut at half depth"), ("trade_off", "exits by cosine")):
+    for part, title in PARTS.items():
         for task, records in results[part].items():
             console.print(results_table(f"{task}: {title}, {results['split']} split", records))
 
@@ -138,11 +144,13 @@ def report(directory: Path, console: Console, split: str = "test") -> dict[str, 
         "entailment": EntailmentTask(model, load_entailment(split), decomposition=not joint),
         "caption": CaptionTask(model, load_captions(split), decomposition=not joint),
     }
-    plans = {
-        task: {float(floor): plan_of(record["plan"]) for floor, record in records.items()}
-        for task, records in recorded["trade_off"].items()
-    }
-    results = {"split": split, "cut": cut_lanes(tasks), "trade_off": trade_off(tasks, plans)}
+    results: dict[str, Any] = {"split": split, "cut": cut_lanes(tasks)}
+    for part in ("one_threshold", "trade_off"):
+        plans = {
+            task: {float(floor): plan_of(record["plan"]) for floor, record in records.items()}
+            for task, records in recorded[part].items()
+        }
+        results[part] = trade_off(tasks, plans)
     print_results(console, results)
     return results
 
@@ -150,10 +158,9 @@ def report(directory: Path, console: Console, split: str = "test") -> dict[str, 
 def plan_of(record: Mapping[str, Any]) -> ExitPlan:
     """Return the plan that `plan_record` wrote."""
     decay = record["decay"] and DecaySpec.model_validate(record["decay"])
+    threshold, latest = record["decoder"]
     return ExitPlan(
-        LaneRule(record["image"]),
-        LaneRule(record["text"]),
-        TokenRule(record["decoder"], decay=decay),
+        LaneRule(*record["image"]), LaneRule(*record["text"]), TokenRule(threshold, latest, decay)
     )
 
 

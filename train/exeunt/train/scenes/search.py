@@ -1,16 +1,19 @@
-"""Choosing thresholds on held-out data: the largest time reduction at a given quality."""
+"""Choosing exit rules on held-out data: the largest time reduction at a given quality."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from exeunt.engine.exit_policy.decay import DecaySpec
-from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask, Outcome, Task
-from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, TokenRule
+from exeunt.train.scenes.evaluation import Outcome, Task
+from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed, TokenRule
 
-NUM_THRESHOLDS = 8  # of a lane that captions are searched over; half as many again of statements
+NUM_THRESHOLDS = 6  # tried in each lane, with each latest layer
+MAX_FRONT = 6  # rules of a lane that are tried together with those of the others
+DECAYS = (None, DecaySpec(schedule="mue", beta=0.9, tau=4.0))
 
 
 @dataclass(frozen=True)
@@ -52,85 +55,77 @@ def candidates(cosines: Tensor, count: int) -> list[float]:
     return [*sorted(set(chosen)), NEVER]
 
 
-def search_entailment(task: EntailmentTask, count: int) -> list[Point]:
-    """Return the outcomes of a grid of thresholds of image, text and decoder."""
-    encoded = task.encoded
-    full = task.run(ExitPlan())
-    image_thresholds = candidates(encoded.image_cosines, count)
-    text_thresholds = candidates(encoded.text_cosines, count) if encoded.decomposition else [NEVER]
-    points = []
-    seen: set[tuple[bytes, bytes]] = set()
-    for image_threshold in image_thresholds:
-        for text_threshold in text_thresholds:
-            image_rule, text_rule = LaneRule(image_threshold), LaneRule(text_threshold)
-            image, text = encoded.exits(ExitPlan(image_rule, text_rule))
-            key = (image.numpy().tobytes(), text.numpy().tobytes())
-            if key in seen:
-                continue
-            seen.add(key)
-            similarity, right = task.decoded(image, text)
-            for threshold in candidates(similarity, 2 * count):
-                rule = TokenRule(threshold)
-                exits = rule.leave(0, similarity)
-                chosen = right[exits - 1, torch.arange(len(exits))]
-                outcome = Outcome(
-                    {"accuracy": 100 * float(chosen.double().mean())},
-                    encoded.used(image, text, exits),
-                )
-                plan = ExitPlan(image_rule, text_rule, rule)
-                points.append(Point(plan, outcome, kept_share(outcome, full, task.metrics)))
-    return points
+def lane_rules(cosines: Tensor, latest: bool) -> list[LaneRule]:
+    """Return rules for a lane, each of which lets the rows of f32[L, B] leave differently.
+
+    Args:
+        cosines: of the lane at full depth.
+        latest: whether rules with a latest layer are among them, or one threshold for all layers.
+    """
+    layers: list[int | None] = [None]
+    if latest:
+        layers += range(1, cosines.shape[0])
+    rules: dict[bytes, LaneRule] = {}
+    for layer, threshold in itertools.product(layers, candidates(cosines, NUM_THRESHOLDS)):
+        rule = LaneRule(threshold, layer)
+        rules.setdefault(rule.exits(cosines).numpy().tobytes(), rule)
+    return list(rules.values())
 
 
-def search_captions(
-    task: CaptionTask, floor: float, decays: Sequence[DecaySpec | None], count: int
-) -> list[Point]:
-    """Return the outcomes of thresholds of image and decoder, at the laxest one of the text.
+def search(task: Task, floor: float, *, latest: bool = True) -> list[Point]:
+    """Return the outcomes of many plans.
 
-    The prompt is the same for all, so the text's threshold is chosen first and alone.
+    Each lane is searched alone, the others at full depth; the best of each are tried together.
 
     Args:
         task: of held-out data.
-        floor: share of full depth's quality below which laxer thresholds are not tried.
-        decays: how the decoder's threshold may fall; None is not at all.
-        count: thresholds of a lane.
+        floor: share of full depth's quality that a lane alone must keep.
+        latest: whether rules may name a latest layer.
     """
     encoded = task.encoded
     full = task.run(ExitPlan())
-    token_thresholds = candidates(task.token_cosines(), 2 * count)
-    text_rule = LaneRule()
-    if encoded.decomposition:
-        for threshold in candidates(encoded.text_cosines, encoded.text_cosines.shape[0]):
-            text_rule = LaneRule(threshold)
-            outcome = task.run(ExitPlan(text=text_rule))
-            if kept_share(outcome, full, task.metrics) >= min(0.998, (1 + floor) / 2):
-                break
-    points = []
-    for image_threshold in reversed(candidates(encoded.image_cosines, count)):
-        image_rule = LaneRule(image_threshold)
-        outcome = task.run(ExitPlan(image_rule, text_rule))
-        kept = kept_share(outcome, full, task.metrics)
-        points.append(Point(ExitPlan(image_rule, text_rule), outcome, kept))
-        if kept < floor:
-            break
-        for decay in decays:
-            plan = ExitPlan(image_rule, text_rule, TokenRule(decay=decay))
-            points += _sweep_tokens(task, full, plan, token_thresholds, floor)
-    return points
+
+    def point(plan: ExitPlan) -> Point:
+        outcome = task.run(plan)
+        return Point(plan, outcome, kept_share(outcome, full, task.metrics))
+
+    image = [ExitPlan(image=rule) for rule in lane_rules(encoded.image_cosines, latest)]
+    text = [ExitPlan(text=rule) for rule in lane_rules(encoded.text_cosines, latest)]
+    tokens = [
+        ExitPlan(decoder=TokenRule(rule.threshold, rule.latest, decay))
+        for rule in lane_rules(task.token_cosines(), latest)
+        for decay in (DECAYS if task.several_tokens and rule.threshold < NEVER else (None,))
+    ]
+    fronts = [
+        _front([point(plan) for plan in plans], floor, mean)
+        for plans, mean in (
+            (image, lambda used: used.mean(used.image)),
+            (text if encoded.decomposition else [ExitPlan()], lambda used: used.mean(used.text)),
+            (tokens, lambda used: used.mean(used.tokens)),
+        )
+    ]
+    together = [
+        point(ExitPlan(first.plan.image, second.plan.text, third.plan.decoder))
+        for first, second, third in itertools.product(*fronts)
+    ]
+    return [*together, point(ExitPlan())]
 
 
-def _sweep_tokens(
-    task: CaptionTask, full: Outcome, plan: ExitPlan, thresholds: Sequence[float], floor: float
+def _front(
+    points: Sequence[Point], floor: float, mean: Callable[[LayersUsed], float]
 ) -> list[Point]:
-    """Lower the decoder's threshold until the quality is below the floor."""
-    points: list[Point] = []
-    for threshold in reversed(thresholds):
-        chosen = replace(plan, decoder=replace(plan.decoder, threshold=threshold))
-        outcome = task.run(chosen)
-        points.append(Point(chosen, outcome, kept_share(outcome, full, task.metrics)))
-        if points[-1].kept < floor:
-            break
-    return points
+    """Return points that keep the floor, the shallowest first; deeper ones only if they keep more.
+
+    Of too many some are left out between the two ends.
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (mean(p.outcome.layers), -p.kept)):
+        if point.kept >= floor and (not front or point.kept > front[-1].kept):
+            front.append(point)
+    if len(front) <= MAX_FRONT:
+        return front
+    last = len(front) - 1
+    return [front[round(place * last / (MAX_FRONT - 1))] for place in range(MAX_FRONT)]
 
 
 def best(points: Sequence[Point], floor: float) -> Point:
@@ -143,11 +138,3 @@ def best(points: Sequence[Point], floor: float) -> Point:
     if not kept:
         raise ValueError(f"no plan keeps {floor:.3f} of the quality at full depth")
     return max(kept, key=lambda point: (point.outcome.layers.reduction, point.kept))
-
-
-def search(task: Task, floor: float) -> list[Point]:
-    """Return the outcomes of many plans of a task; see the searches of each."""
-    if isinstance(task, EntailmentTask):
-        return search_entailment(task, NUM_THRESHOLDS * 3 // 2)
-    decays = (None, DecaySpec(schedule="mue", beta=0.9, tau=4.0))
-    return search_captions(task, floor, decays, NUM_THRESHOLDS)
