@@ -39,6 +39,9 @@ def test_predict_generates_with_the_options_that_were_named(
     assert chosen["label"] in ("a cat", "a dog")
     assert sum(chosen["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
     assert "decoder" in run(capsys, *base)
+    judged = [*base[:-1], "entailment", "--text", "there is a cat"]
+    assert json.loads(run(capsys, *judged, "--json"))["label"] in ("yes", "maybe", "no")
+    assert "decoder" in run(capsys, *judged)
 
 
 def test_eval_judges_labels_and_texts(
