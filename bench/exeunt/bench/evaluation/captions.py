@@ -21,15 +21,15 @@ def bleu4_and_cider(
         ConfigError: the scorers are not installed.
     """
     try:
-        from pycocoevalcap.bleu.bleu import Bleu  # type: ignore[import-untyped]
-        from pycocoevalcap.cider.cider import Cider  # type: ignore[import-untyped]
+        from exeunt.train.scenes.scorers import score_captions
+
+        found = score_captions(
+            [_words(text) for text in texts],
+            [[_words(text) for text in several] for several in references],
+        )
     except ImportError as error:
         raise ConfigError(f"captions are scored with the package {error.name}: {EXTRA}") from None
-    found = {place: [_words(text)] for place, text in enumerate(texts)}
-    right = {place: [_words(text) for text in several] for place, several in enumerate(references)}
-    bleu, _ = Bleu(4).compute_score(right, found, verbose=0)
-    cider, _ = Cider().compute_score(right, found)
-    return 100 * float(bleu[3]), 100 * float(cider)
+    return found.bleu4, found.cider
 
 
 def _words(text: str) -> str:

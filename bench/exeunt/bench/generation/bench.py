@@ -8,7 +8,7 @@ from pathlib import Path
 from exeunt.bench.data.generation import load_generation_data
 from exeunt.bench.generation.loop_process import LoopProcess
 from exeunt.bench.generation.plain_loop import LoopSample
-from exeunt.bench.generation.report import Pass, generation_report
+from exeunt.bench.generation.report import EXITS, LOOP, NEVER, Pass, generation_report
 from exeunt.bench.generation.settings import GenerationBench
 from exeunt.bench.report import Report
 from exeunt.engine import Engine
@@ -17,7 +17,6 @@ from exeunt.engine.errors import ConfigError
 from exeunt.engine.exit_policy import CompiledPolicy, ExitPolicy, never
 from exeunt.engine.reading import PreparedSample
 
-EXITS, NEVER, LOOP = "exits", "never", "plain-loop"
 Progress = Callable[[str], None]
 
 
