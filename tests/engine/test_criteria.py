@@ -44,13 +44,15 @@ HIDDEN = st.floats(0.125, 8, width=32) | st.sampled_from([0.0, -1.0, math.nan])
 def evidence(draw: st.DrawFn) -> Evidence:
     units, classes = draw(st.integers(1, 7)), draw(st.integers(2, 6))
     shape = (units, draw(st.integers(1, 4)), draw(st.integers(1, 5)))
+    logits = draw(hnp.arrays(np.float32, (units, classes), elements=LOGITS))
+    streak = draw(hnp.arrays(np.int64, units, elements=st.integers(0, DEPTH)))
     return Evidence(
         layer=draw(st.integers(1, DEPTH)),
-        logits=draw(hnp.arrays(np.float32, (units, classes), elements=LOGITS)),
+        logits=logits,
         before=draw(hnp.arrays(np.float32, shape, elements=HIDDEN)),
         after=draw(hnp.arrays(np.float32, shape, elements=HIDDEN)),
         valid=draw(hnp.arrays(np.bool_, shape[:2])),
-        streak=draw(hnp.arrays(np.int64, units, elements=st.integers(0, DEPTH))),
+        streak=np.where(answerable(logits), streak, 0),  # as `next_streak` leaves it
     )
 
 

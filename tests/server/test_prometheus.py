@@ -118,9 +118,12 @@ def test_every_panel_is_answered(prometheus: str) -> None:
         time.sleep(0.5)
         for panel, query in list(missing.items()):
             try:
-                answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}).json()
+                reply = httpx.get(f"{prometheus}/api/v1/query", params={"query": query})
             except httpx.TransportError:
                 break  # not listening yet
+            if reply.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                break  # listening, not ready yet
+            answer = reply.json()
             assert answer["status"] == "success", f"{panel}: {answer}"
             if _has_data(answer):
                 del missing[panel]
