@@ -80,7 +80,8 @@ def test_the_splits_are_fixed_and_balanced() -> None:
     assert np.array_equal(np.asarray(first[3].image), np.asarray(again[3].image))
     answers = [sample.answer for sample in first]
     assert all(abs(answers.count(answer) / len(first) - 1 / 3) < 0.01 for answer in words.ANSWERS)
-    assert {s.kind for s in first} == {"exists", "count", "relation", "double_relation"}
+    kinds = {"exists", "count", "relation", "double_relation", "defined", "defined_twice"}
+    assert {s.kind for s in first} == kinds
     with pytest.raises(ValueError, match="unknown split"):
         load_captions("validation")
     with pytest.raises(ValueError, match="count is 0"):

@@ -1,6 +1,5 @@
 """Losses against their formulas, scores against known values, and the search for thresholds."""
 
-import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from exeunt.engine import load_exit_policy
-from exeunt.engine.exit_policy.decay import DecaySpec
-from exeunt.train.scenes.evaluation import Outcome
+from exeunt.train.scenes.evaluation import LaneName, Outcome
 from exeunt.train.scenes.exit_draws import TokenDraw, draw_lane_exits
-from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed, TokenRule
+from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed
 from exeunt.train.scenes.losses import cosines, layer_wise_task_loss, saturation_loss
 from exeunt.train.scenes.recipe import write_exit_policy
 from exeunt.train.scenes.report import plan_of, plan_record
 from exeunt.train.scenes.scorers import score_captions
-from exeunt.train.scenes.search import Point, best, candidates, lane_rules
+from exeunt.train.scenes.search import NUM_THRESHOLDS, Point, best, candidates, search
 from exeunt.train.scenes.words import PAD_ID
 
 
@@ -89,37 +88,88 @@ def test_caption_scores() -> None:
         score_captions(["a cat"], references)
 
 
-def test_candidates_spread_over_the_layers() -> None:
-    cosines = torch.rand(5, 2000, generator=torch.Generator().manual_seed(0))
-    thresholds = candidates(cosines, 8)
-    assert thresholds[-1] == NEVER
-    means = [float(LaneRule(value).exits(cosines).double().mean()) for value in thresholds]
-    assert means == sorted(means)
-    assert means[0] < 1.1
-    assert means[-1] == 5
-    assert max(b - a for a, b in itertools.pairwise(means)) < 1.2
+def test_rules_leave_at_the_first_layer_over_its_threshold() -> None:
+    cosines = torch.tensor([[0.5, 0.9, 0.1], [0.95, 0.2, 0.3], [0.0, 0.0, 0.99], [0.9, 0.9, 0.9]])
+    assert LaneRule((0.8, 0.9, 0.9)).exits(cosines).tolist() == [2, 1, 3]
+    assert LaneRule().exits(cosines).tolist() == [4, 4, 4]
+    assert LaneRule.over(0.4, 4).exits(cosines).tolist() == [1, 1, 3]
+    assert LaneRule.fixed(2, 4).exits(cosines).tolist() == [2, 2, 2]
+    # The rule is strict.
+    assert LaneRule((0.5, 0.99, 0.99)).exits(cosines).tolist() == [4, 1, 4]
 
 
-def test_rules_of_a_lane_differ_in_who_leaves_where() -> None:
-    cosines = torch.rand(4, 300, generator=torch.Generator().manual_seed(1))
-    rules = lane_rules(cosines, latest=True)
-    exits = {rule.exits(cosines).numpy().tobytes() for rule in rules}
-    assert len(exits) == len(rules)
-    assert len(lane_rules(cosines, latest=False)) < len(rules)
-    # Rows that are all alike have one exit a layer, however many thresholds are tried.
-    assert len(lane_rules(cosines[:, :1].expand(-1, 50), latest=True)) <= 4
+def test_each_candidate_lets_more_rows_leave() -> None:
+    cosines = torch.rand(2000, generator=torch.Generator().manual_seed(0))
+    thresholds = candidates(cosines)
+    shares = [float((cosines > value).float().mean()) for value in thresholds]
+    assert len(shares) == NUM_THRESHOLDS
+    assert shares == pytest.approx(
+        [(i + 1) / NUM_THRESHOLDS for i in range(NUM_THRESHOLDS)], abs=0.01
+    )
+    assert shares[-1] == 1.0
+    assert len(candidates(torch.ones(50))) == 1
+
+
+class Lanes:
+    """A task whose rows need known layers; a row that leaves earlier is wrong."""
+
+    metrics = ("accuracy",)
+
+    def __init__(self, needs: dict[LaneName, Tensor], depth: int) -> None:
+        self.needs = needs
+        self.depth = depth
+        self.runs = 0
+
+    def lane_cosines(self) -> dict[LaneName, Tensor]:
+        layers = torch.arange(1, self.depth + 1)[:, None]
+        noise = torch.rand(self.depth, 300, generator=torch.Generator().manual_seed(0)) / 100
+        return {lane: 0.5 + 0.4 * (layers >= need) + noise for lane, need in self.needs.items()}
+
+    def run(self, plan: ExitPlan) -> Outcome:
+        self.runs += 1
+        exits = {
+            lane: getattr(plan, lane).exits(found) for lane, found in self.lane_cosines().items()
+        }
+        wrong = torch.stack([exits[lane] < need for lane, need in self.needs.items()]).any(dim=0)
+        used = LayersUsed(exits["image"], exits["text"], exits["decoder"], self.depth, self.depth)
+        return Outcome({"accuracy": 100 * float((~wrong).float().mean())}, used)
+
+
+@pytest.mark.parametrize("by_layer", [True, False])
+def test_the_search_finds_what_rows_do_not_need(by_layer: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    lanes: tuple[LaneName, ...] = ("image", "text", "decoder")
+    needs = {lane: torch.randint(1, 4, (300,), generator=generator) for lane in lanes}
+    task = Lanes(needs, depth=4)
+    ideal = (
+        1
+        - float(
+            torch.stack(list(needs.values())).float().mean(dim=1) @ torch.tensor([0.25, 0.25, 0.5])
+        )
+        / 4
+    )
+    path = search(task, 0.9, by_layer=by_layer)
+    assert path[0].plan == ExitPlan()
+    assert path[0].outcome.layers.reduction == 0
+    reductions = [point.outcome.layers.reduction for point in path]
+    assert reductions == sorted(reductions)
+    assert min(point.kept for point in path) >= 0.9
+    lossless = best(path, 1.0)
+    assert lossless.outcome.layers.reduction > 0.7 * ideal
+    assert lossless.outcome.layers.reduction <= ideal + 1e-6
+    if not by_layer:
+        assert all(len(set(r.thresholds)) <= 1 for p in path for r in vars(p.plan).values())
+    assert task.runs < 120
 
 
 def test_the_exit_policy_says_what_the_plan_does(tmp_path: Path) -> None:
-    decay = DecaySpec(schedule="mue", beta=0.9, tau=4.0)
-    plan = ExitPlan(LaneRule(0.9, 2), LaneRule(), TokenRule(0.97, None, decay))
+    plan = ExitPlan(LaneRule((0.9, -1.0, -1.0)), LaneRule(), LaneRule((NEVER, 0.97)))
     write_exit_policy(tmp_path, {"caption": plan}, encoder_layers=4, decoder_layers=3)
     lanes = load_exit_policy(tmp_path / "exit_policy.yaml").tasks["caption"]
     image, text, decoder = (lanes[lane].any[0] for lane in ("image", "text", "decoder"))
-    assert image.threshold == (0.9, -1.0, -1.0, -1.0)
+    assert image.threshold == (0.9, -1.0, -1.0, 1.0)
     assert text.criterion == "never"
-    assert decoder.threshold == 0.97
-    assert decoder.options.decay == decay
+    assert decoder.threshold == (1.0, 0.97, 1.0)
     assert plan_of(json.loads(json.dumps(plan_record(plan)))) == plan
 
 

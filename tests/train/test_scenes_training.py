@@ -16,7 +16,7 @@ from exeunt.train.scenes import recipe as recipe_module
 from exeunt.train.scenes import search
 from exeunt.train.scenes.data import load_captions, load_entailment
 from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask
-from exeunt.train.scenes.exits import ExitPlan, TokenRule
+from exeunt.train.scenes.exits import ExitPlan, LaneRule
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.recipe import train_scenes
 from exeunt.train.scenes.stream import TrainStream
@@ -189,7 +189,8 @@ def test_a_plan_that_never_leaves_is_full_depth(stream: TrainStream, decompositi
     captions = CaptionTask(model, load_captions("test", 6), decomposition=decomposition)
     for task in (entailment, captions):
         assert task.run(ExitPlan()).layers.reduction == 0
-        half = task.run(ExitPlan(decoder=TokenRule(latest=1)))
+        half = task.run(ExitPlan(decoder=LaneRule.fixed(1, TINY.decoder_layers)))
         assert half.layers.reduction == pytest.approx(0.25)
-    similarity = captions.token_cosines()
-    assert similarity.shape[0] == TINY.decoder_layers
+    lanes = captions.lane_cosines()
+    assert set(lanes) == ({"image", "text", "decoder"} if decomposition else {"image", "decoder"})
+    assert lanes["decoder"].shape[0] == TINY.decoder_layers

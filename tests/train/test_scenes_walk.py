@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from exeunt.engine.exit_policy.decay import DecaySpec
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.scenes.decoding import Source, generate, make_source, teacher_forced
-from exeunt.train.scenes.exits import LaneRule, LayersUsed, TokenRule
+from exeunt.train.scenes.exits import LaneRule, LayersUsed
 from exeunt.train.scenes.losses import cosine, cosines
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.walk import LaneStates, image_lane, joint_lane, text_lane
@@ -94,10 +93,10 @@ def test_padding_does_not_change_a_text(model: OfaModel) -> None:
 def test_generation_is_teacher_forcing_with_states_held(
     model: OfaModel, pixels: Tensor, threshold: float
 ) -> None:
-    rule = TokenRule(threshold)
+    rule = LaneRule.over(threshold, 3)
     with torch.no_grad():
         source = source_of(model, pixels)
-        made = generate(model, source, rule.leave, 6)
+        made = generate(model, source, rule.exits, 6)
         first = torch.full((2, 1), BOS_ID)
         previous = torch.cat([first, made.tokens[:, :-1]], dim=1)
         states, similarity = teacher_forced(
@@ -106,7 +105,7 @@ def test_generation_is_teacher_forcing_with_states_held(
         logits = model.decoder.logits(states[-1])
     logits[..., [BOS_ID, PAD_ID]] = -torch.inf
     kept = made.exits > 0
-    assert torch.equal(rule.leave(0, similarity.flatten(1)).view(2, -1)[kept], made.exits[kept])
+    assert torch.equal(rule.exits(similarity.flatten(1)).view(2, -1)[kept], made.exits[kept])
     kept[:, -1] = False  # the last one is the end for certain
     assert torch.equal(logits.argmax(-1)[kept], made.tokens[kept])
     if threshold < 1:
@@ -123,18 +122,6 @@ def test_cosine_leaves_padding_out() -> None:
     wanted = torch.cosine_similarity(before[:, :2].flatten(1), after[:, :2].flatten(1))
     torch.testing.assert_close(cosine(before, after, mask), wanted)
     assert cosine(torch.zeros(1, 4, 8), after, mask).item() == 0
-
-
-def test_rules_choose_the_first_layer_above() -> None:
-    scores = torch.tensor([[0.1, 0.9, 0.5], [0.95, 0.2, 0.5], [0.1, 0.1, 0.1]])
-    assert LaneRule(0.8).exits(scores).tolist() == [2, 1, 3]
-    assert LaneRule().exits(scores).tolist() == [3, 3, 3]
-    assert LaneRule(latest=2).exits(scores).tolist() == [2, 2, 2]
-    assert LaneRule(0.8, latest=2).exits(scores).tolist() == [2, 1, 2]
-    # Eq. (11): .5 * .8 + .5 exp(-t / 8): .9 at the first step, .47 sixteen steps later.
-    rule = TokenRule(0.8, decay=DecaySpec(schedule="mue", beta=0.5, tau=2.0))
-    assert rule.leave(0, scores).tolist() == [2, 3, 3]
-    assert rule.leave(16, scores).tolist() == [2, 1, 1]
 
 
 def test_reduction_is_equation_14() -> None:

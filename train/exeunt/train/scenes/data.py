@@ -7,8 +7,9 @@ from PIL import Image
 
 from exeunt.train.demo.scenes import render_scenes, sample_scenes
 from exeunt.train.demo.statements import split_statements
-from exeunt.train.demo.templates import STATEMENT_LABELS, TEMPLATES, VARIANTS, phrase
+from exeunt.train.demo.templates import STATEMENT_LABELS, TEMPLATES, VARIANTS
 from exeunt.train.scenes.captions import reference_captions
+from exeunt.train.scenes.definitions import define, sample_definitions
 from exeunt.train.scenes.words import ANSWER_OF_LABEL, CAPTION_PROMPT
 
 SPLITS = ("train", "calibration", "test")
@@ -28,7 +29,9 @@ class EntailmentSample:
     image: Image.Image  # RGB, 64 x 64
     text: str
     answer: str  # one of exeunt.train.scenes.words.ANSWERS
-    kind: str  # "exists", "count", "relation" or "double_relation"
+    # "exists", "count", "relation" or "double_relation"; "defined" or "defined_twice" when it names
+    # a kind by a word that its text defines, directly or by way of another.
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,19 @@ def load_entailment(split: str, count: int | None = None) -> list[EntailmentSamp
     wanted = _checked(split, count, NUM_STATEMENTS)
     cells, table = split_statements(split, NUM_STATEMENTS[split], DATA_SEED, STATEMENT_SHARES)
     images = render_scenes(cells, np.random.default_rng([DATA_SEED, SPLITS.index(split), 1]))
+    definitions = sample_definitions(
+        np.random.default_rng([DATA_SEED, SPLITS.index(split), 3]), table
+    )
+    kinds = [
+        (TEMPLATES[VARIANTS[variant][0]], "defined", "defined_twice")[steps]
+        for variant, steps in zip(table.variant, definitions.steps, strict=True)
+    ]
     return [
         EntailmentSample(
             Image.fromarray(images[row]),
-            phrase(table.key(row)),
+            define(table.key(row), definitions.key(row)),
             ANSWER_OF_LABEL[STATEMENT_LABELS[table.label[row]]],
-            TEMPLATES[VARIANTS[table.variant[row]][0]],
+            kinds[row],
         )
         for row in range(wanted)
     ]

@@ -112,8 +112,8 @@ def _layers(decoder: Decoder) -> list[DecoderLayer]:
     return [layer for layer in decoder.layers if isinstance(layer, DecoderLayer)]
 
 
-# From the step (from 0) and the cosines f32[L, R] of this token's layers to the layers i64[R].
-Leave = Callable[[int, Tensor], Tensor]
+# From the cosines f32[L, R] of a token's layers to the layers i64[R] after which it leaves.
+Leave = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def generate(model: OfaModel, source: Source, leave: Leave | None, max_steps: in
     words, layers = [], []
     for step in range(max_steps):
         states, own = steps.states(tokens, step)
-        exits = torch.full((rows,), depth) if leave is None else leave(step, cosines(states))
+        exits = torch.full((rows,), depth) if leave is None else leave(cosines(states))
         left = torch.stack(states)[exits, torch.arange(rows)]
         steps.keep(own, left, exits)
         logits = model.decoder.logits(left)[:, 0]

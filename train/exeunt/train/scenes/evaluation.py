@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ from exeunt.train.scenes.words import (
 )
 
 _BATCH = 128
+_KEPT = 8  # decoded corpora, of a few hundred kilobytes
+
+
+LaneName = Literal["image", "text", "decoder"]
 
 
 @dataclass(frozen=True)
@@ -77,20 +82,16 @@ class EncodedTask:
                     ]
                 )
 
-    @property
-    def image_cosines(self) -> Tensor:
-        """Return the cosines f32[L, B] of the image lane (the joint one without decomposition)."""
-        return self._image.cosines
-
-    @property
-    def text_cosines(self) -> Tensor:
-        """Return the cosines f32[L, B] of the text lane (the joint one without decomposition)."""
-        return self._text.cosines
+    def lane_cosines(self) -> dict[LaneName, Tensor]:
+        """Return the cosines f32[L, B] of the lanes; without decomposition "image" is the joint."""
+        if not self.decomposition:
+            return {"image": self._image.cosines}
+        return {"image": self._image.cosines, "text": self._text.cosines}
 
     def exits(self, plan: ExitPlan) -> tuple[Tensor, Tensor]:
         """Return the layers i64[B] at which images and texts leave."""
-        image = plan.image.exits(self.image_cosines)
-        return image, plan.text.exits(self.text_cosines) if self.decomposition else image
+        image = plan.image.exits(self._image.cosines)
+        return image, plan.text.exits(self._text.cosines) if self.decomposition else image
 
     def source(self, image_exits: Tensor, text_exits: Tensor) -> Source:
         """Return what the decoder reads."""
@@ -119,7 +120,6 @@ class EntailmentTask:
     """Statements: one decoder step, and the likeliest of the three answers."""
 
     metrics = ("accuracy",)
-    several_tokens = False
 
     def __init__(
         self, model: OfaModel, samples: Sequence[EntailmentSample], *, decomposition: bool = True
@@ -128,9 +128,21 @@ class EntailmentTask:
         self.kinds = np.array([sample.kind for sample in samples])
         self._label = torch.tensor([ANSWERS.index(sample.answer) for sample in samples])
         self._answer_ids = torch.tensor([vocabulary()[answer] for answer in ANSWERS])
+        self._decoded: dict[bytes, tuple[Tensor, Tensor]] = {}
 
     def decoded(self, image_exits: Tensor, text_exits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each decoder layer's cosine f32[L, B] and whether its answer is right."""
+        """Return each decoder layer's cosine f32[L, B] and whether its answer is right.
+
+        Those of the exits asked for last are kept: plans often differ in the decoder alone.
+        """
+        key = image_exits.numpy().tobytes() + text_exits.numpy().tobytes()
+        if key not in self._decoded:
+            if len(self._decoded) >= _KEPT:
+                self._decoded.pop(next(iter(self._decoded)))
+            self._decoded[key] = self._decode(image_exits, text_exits)
+        return self._decoded[key]
+
+    def _decode(self, image_exits: Tensor, text_exits: Tensor) -> tuple[Tensor, Tensor]:
         encoded = self.encoded
         with torch.inference_mode():
             source = encoded.source(image_exits, text_exits)
@@ -140,15 +152,16 @@ class EntailmentTask:
         right = logits[..., self._answer_ids].argmax(dim=-1) == self._label
         return similarity[:, :, 0], right
 
-    def token_cosines(self) -> Tensor:
-        """Return the decoder's cosines f32[L, B] at full depth."""
-        return self.decoded(*self.encoded.exits(ExitPlan()))[0]
+    def lane_cosines(self) -> dict[LaneName, Tensor]:
+        """Return the cosines f32[L, B] of each lane at full depth."""
+        similarity, _ = self.decoded(*self.encoded.exits(ExitPlan()))
+        return {**self.encoded.lane_cosines(), "decoder": similarity}
 
     def run(self, plan: ExitPlan) -> Outcome:
         """Answer all statements under a plan; accuracy is also given by kind."""
         image, text = self.encoded.exits(plan)
         similarity, right = self.decoded(image, text)
-        exits = plan.decoder.leave(0, similarity)
+        exits = plan.decoder.exits(similarity)
         chosen = right[exits - 1, torch.arange(len(exits))].numpy()
         quality = {"accuracy": 100 * float(chosen.mean())}
         for kind in sorted(set(self.kinds)):
@@ -160,7 +173,6 @@ class CaptionTask:
     """Captions, generated greedily, against their references."""
 
     metrics = ("bleu4", "cider")
-    several_tokens = True
 
     def __init__(
         self, model: OfaModel, samples: Sequence[CaptionSample], *, decomposition: bool = True
@@ -174,15 +186,15 @@ class CaptionTask:
         image, text = self.encoded.exits(plan)
         with torch.inference_mode():
             source = self.encoded.source(image, text)
-            leave = plan.decoder.leave
+            leave = plan.decoder.exits
             made = generate(self.encoded.model, source, leave, MAX_TARGET_TOKENS)
         self.texts = [text_of(row) for row in made.tokens.tolist()]
         scores = score_captions(self.texts, self._references)
         quality = {"bleu4": scores.bleu4, "cider": scores.cider}
         return Outcome(quality, self.encoded.used(image, text, made.exits[made.exits > 0]))
 
-    def token_cosines(self) -> Tensor:
-        """Return the cosines f32[L, W] of the tokens of the captions at full depth."""
+    def lane_cosines(self) -> dict[LaneName, Tensor]:
+        """Return each lane's cosines f32[L, B] at full depth; the decoder's are of all tokens."""
         self.run(ExitPlan())
         ids = [word_ids(text) for text in self.texts]
         previous = torch.from_numpy(pad_ids([[BOS_ID, *row] for row in ids]))
@@ -190,7 +202,8 @@ class CaptionTask:
         with torch.inference_mode():
             source = self.encoded.source(every, every)
             _, similarity = teacher_forced(self.encoded.model, source, previous)
-        return similarity[:, previous != PAD_ID]
+        tokens = similarity[:, previous != PAD_ID]
+        return {**self.encoded.lane_cosines(), "decoder": tokens}
 
 
 Task = EntailmentTask | CaptionTask

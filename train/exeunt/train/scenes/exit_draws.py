@@ -32,7 +32,7 @@ def draw_lane_exits(rng: np.random.Generator, cosines: Tensor, share: float) -> 
         share: of the rows, 0 to 1.
     """
     depth, num_rows = cosines.shape
-    by_rule = LaneRule(draw_threshold(rng, cosines)).exits(cosines.detach())
+    by_rule = LaneRule.over(draw_threshold(rng, cosines), depth).exits(cosines.detach())
     chosen = torch.from_numpy(rng.random(num_rows) < share)
     return torch.where(chosen, by_rule, depth)
 

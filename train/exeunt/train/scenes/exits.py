@@ -1,57 +1,45 @@
 """Exit rules of the model's lanes and decoder, and what they save."""
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from torch import Tensor
 
-from exeunt.engine.exit_policy.decay import DecaySpec
-from exeunt.train.scenes.words import MAX_TARGET_TOKENS
-
 NEVER = 2.0  # above every cosine
+ALWAYS = -1.0  # below every cosine but that of exact opposites
 
 
 @dataclass(frozen=True)
 class LaneRule:
-    """Leave a lane at the first layer whose cosine is over the threshold.
+    """Leave at the first layer whose cosine is over its threshold, the last one at the latest.
 
-    At `latest`, from 1, all that are left leave, whatever their cosine: as with a threshold of -1
-    from that layer on.
+    thresholds: of each layer but the last; none at all means full depth.
     """
 
-    threshold: float = NEVER
-    latest: int | None = None
+    thresholds: tuple[float, ...] = ()
+
+    @classmethod
+    def over(cls, threshold: float, depth: int) -> Self:
+        """Return the rule of one threshold for all layers."""
+        return cls((threshold,) * (depth - 1))
+
+    @classmethod
+    def fixed(cls, layer: int, depth: int) -> Self:
+        """Return the rule by which all leave after one layer, from 1."""
+        return cls((NEVER,) * (layer - 1) + (ALWAYS,) * (depth - layer))
 
     def exits(self, cosines: Tensor) -> Tensor:
         """Return the layers i64[B], from 1, of cosines f32[L, B].
 
         Reference: MuE, Eq. (8), (9), Algorithm 1
         """
-        return _first_above(cosines, self.threshold, self.latest)
+        over = cosines > cosines.new_tensor(self.of_depth(len(cosines)))[:, None]
+        over[-1] = True
+        return over.int().argmax(dim=0) + 1
 
-
-@dataclass(frozen=True)
-class TokenRule:
-    """Leave the decoder like a lane, by a threshold that may decay.
-
-    Reference: MuE, Eq. (10), (11)
-    """
-
-    threshold: float = NEVER
-    latest: int | None = None
-    decay: DecaySpec | None = None
-
-    def leave(self, step: int, cosines: Tensor) -> Tensor:
-        """Return the layers i64[B], from 1, of a step's cosines f32[L, B]; steps count from 0."""
-        threshold = self.threshold
-        if self.decay is not None:
-            threshold = self.decay.at(threshold, step, MAX_TARGET_TOKENS)
-        return _first_above(cosines, threshold, self.latest)
-
-
-def _first_above(cosines: Tensor, threshold: float, latest: int | None) -> Tensor:
-    fires = cosines > threshold
-    fires[(latest or len(cosines)) - 1 :] = True
-    return fires.int().argmax(dim=0) + 1
+    def of_depth(self, depth: int) -> tuple[float, ...]:
+        """Return the thresholds of all layers; the last one's is `NEVER`."""
+        return (*(self.thresholds or (NEVER,) * (depth - 1)), NEVER)
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class ExitPlan:
 
     image: LaneRule = field(default_factory=LaneRule)
     text: LaneRule = field(default_factory=LaneRule)
-    decoder: TokenRule = field(default_factory=TokenRule)
+    decoder: LaneRule = field(default_factory=LaneRule)
 
 
 @dataclass(frozen=True)

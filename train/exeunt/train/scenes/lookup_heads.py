@@ -1,5 +1,7 @@
 """Heads of the auxiliary losses that teach the decoder where a statement is decided."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ class LookupHeads(nn.Module):
     def __init__(self, hidden: int, layers: int, width: int = 32) -> None:
         super().__init__()
         self.width = width
-        self.layers = [max(1, round(share * layers)) for share in _DEPTHS]
+        self.layers = [math.ceil(share * layers) for share in _DEPTHS]
         sizes = [len(names) for names in LOOKUPS]
         self.queries = nn.ModuleList([nn.Linear(hidden, size * width) for size in sizes])
         self.keys = nn.ModuleList([nn.Linear(hidden, size * width) for size in sizes])

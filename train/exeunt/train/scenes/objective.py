@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from exeunt.export.families.ofa.model import OfaModel
+from exeunt.train.demo.scenes import NUM_KINDS
 from exeunt.train.scenes.cell_heads import CellHeads
 from exeunt.train.scenes.decoding import teacher_forced
 from exeunt.train.scenes.encoding import Encoding, JointEncoding, LaneEncoding
@@ -39,6 +41,7 @@ class Heads(nn.Module):
         super().__init__()
         self.cells = CellHeads(recipe.hidden, recipe.encoder_layers)
         self.lookups = LookupHeads(recipe.hidden, recipe.decoder_layers)
+        self.denoted = nn.Linear(recipe.hidden, NUM_KINDS)
 
 
 class Objective:
@@ -62,9 +65,8 @@ class Objective:
         kind = LaneEncoding if recipe.decomposition else JointEncoding
         encoding: Encoding = kind(self._model, shard, recipe.exit_draw_share)
         terms = []
-        lookups = torch.from_numpy(shard.lookups) if aid else None
         for rows, weight, targets in (
-            (shard.entailment, 1.0 / max(1, sizes.statements), lookups),
+            (shard.entailment, 1.0 / max(1, sizes.statements), shard if aid else None),
             (shard.captions, recipe.caption_weight / max(1, sizes.captions), None),
         ):
             if len(rows.image):
@@ -80,11 +82,11 @@ class Objective:
         self,
         encoding: Encoding,
         rows: TextRows,
-        lookups: Tensor | None,
+        targets: Batch | None,
         aid: float,
         rng: np.random.Generator,
     ) -> Tensor:
-        """Return the loss of one task, summed over its rows."""
+        """Return the loss of one task, summed over its rows; of entailment with its aids."""
         recipe, model = self._recipe, self._model
         source, moved = encoding.rows(rows, rng)
         target = torch.from_numpy(rows.target)
@@ -100,7 +102,14 @@ class Objective:
         loss = loss + recipe.saturation_weight * (
             moved + saturation_loss(similarity.flatten(1), weight)
         )
-        if lookups is not None:
+        if targets is not None:
             image = source.image.index_select(0, source.image_rows)
-            loss = loss + aid * self._heads.lookups(states, image, lookups)
+            lookups = self._heads.lookups(states, image, torch.from_numpy(targets.lookups))
+            denoted = F.cross_entropy(
+                self._heads.denoted(source.text).float().flatten(0, 1),
+                torch.from_numpy(targets.denoted).flatten(),
+                ignore_index=-1,
+                reduction="sum",
+            )
+            loss = loss + aid * (lookups + denoted)
         return loss

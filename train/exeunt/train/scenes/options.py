@@ -18,11 +18,11 @@ class ScenesRecipe(BaseModel):
     hidden: PositiveInt = 128
     heads: PositiveInt = 4
     ffn: PositiveInt = 128
-    encoder_layers: PositiveInt = 5
-    decoder_layers: PositiveInt = 6
+    encoder_layers: PositiveInt = 3
+    decoder_layers: PositiveInt = 5
     stem_planes: tuple[PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64)
 
-    steps: PositiveInt = 3200
+    steps: PositiveInt = 2800
     num_scenes: PositiveInt = Field(64, description="of a step")
     statements_a_scene: PositiveInt = Field(8, description="on average")
     captions_a_scene: PositiveInt = 1
@@ -41,7 +41,7 @@ class ScenesRecipe(BaseModel):
         True, description="every decoder layer learns the task (MuE, Eq. 12), else the last only"
     )
     exit_draw_share: float = Field(
-        0.25,
+        0.4,
         ge=0,
         le=1,
         description="rows that leave by cosine in training, at a drawn threshold; 0 is MuE's own",

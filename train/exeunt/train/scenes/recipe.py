@@ -17,7 +17,7 @@ from exeunt.export.families.ofa.checkpoint import load_model, save_model
 from exeunt.train.scenes.data import load_captions, load_entailment
 from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask
 from exeunt.train.scenes.examples import write_examples
-from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, TokenRule
+from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.report import (
     FLOORS,
@@ -148,13 +148,13 @@ def choose_exits(out: Path, recipe: ScenesRecipe, console: Console) -> dict[str,
         "entailment": EntailmentTask(model, load_entailment("calibration"), **lanes),
         "caption": CaptionTask(model, load_captions("calibration"), **lanes),
     }
-    plans = choose_plans(tasks, latest=True)
+    plans = choose_plans(tasks, by_layer=True)
     results = {
         "split": "calibration",
         "recipe": recipe.model_dump(),
         "cut": cut_lanes(tasks),
-        "one_threshold": trade_off(tasks, choose_plans(tasks, latest=False)),
-        "trade_off": trade_off(tasks, plans),
+        "one_threshold": trade_off(tasks, choose_plans(tasks, by_layer=False)),
+        "by_layer": trade_off(tasks, plans),
     }
     _write_json(out / "results.json", results)
     print_results(console, results)
@@ -178,30 +178,19 @@ def write_exit_policy(
     tasks = {}
     for task, plan in plans.items():
         depths = {"image": encoder_layers, "text": encoder_layers, "decoder": decoder_layers}
-        lanes: dict[str, LaneRule | TokenRule] = {
-            "image": plan.image,
-            "text": plan.text,
-            "decoder": plan.decoder,
+        tasks[task] = {
+            lane: {"any": [_rule(getattr(plan, lane), depth)]} for lane, depth in depths.items()
         }
-        rules = {lane: _rule(rule, depths[lane]) for lane, rule in lanes.items()}
-        decay = plan.decoder.decay
-        if decay is not None and rules["decoder"]["criterion"] == "cosine":
-            rules["decoder"]["options"] = {"decay": decay.model_dump(exclude_unset=True)}
-        tasks[task] = {lane: {"any": [rule]} for lane, rule in rules.items()}
     policy = {"version": 1, "tasks": tasks}
     text = yaml.safe_dump({"exit_policy": policy}, sort_keys=False, default_flow_style=None)
     (out / "exit_policy.yaml").write_text(text, encoding="utf-8")
 
 
-def _rule(rule: LaneRule | TokenRule, depth: int) -> dict[str, object]:
-    threshold, latest = rule.threshold, rule.latest
-    if latest is None or latest == depth:
-        if threshold >= NEVER:
-            return {"criterion": "never"}
-        return {"criterion": "cosine", "threshold": threshold}
-    # No cosine is over 1, and all but the exact opposite are over -1.
-    before = [min(threshold, 1.0)] * (latest - 1)
-    return {"criterion": "cosine", "threshold": [*before, *[-1.0] * (depth - latest + 1)]}
+def _rule(rule: LaneRule, depth: int) -> dict[str, object]:
+    thresholds = rule.of_depth(depth)
+    if min(thresholds) >= NEVER:
+        return {"criterion": "never"}
+    return {"criterion": "cosine", "threshold": [min(one, 1.0) for one in thresholds]}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,19 +1,38 @@
-"""Choosing exit rules on held-out data: the largest time reduction at a given quality."""
+"""Choosing exit thresholds on held-out data: the largest time reduction at a given quality."""
 
-import itertools
+import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from exeunt.engine.exit_policy.decay import DecaySpec
-from exeunt.train.scenes.evaluation import Outcome, Task
-from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed, TokenRule
+from exeunt.train.scenes.evaluation import LaneName, Outcome
+from exeunt.train.scenes.exits import ExitPlan, LaneRule
 
-NUM_THRESHOLDS = 6  # tried in each lane, with each latest layer
-MAX_FRONT = 6  # rules of a lane that are tried together with those of the others
-DECAYS = (None, DecaySpec(schedule="mue", beta=0.9, tau=4.0))
+NUM_THRESHOLDS = 8  # tried after each layer
+SMALLEST_LOSS = 1e-4  # of quality; what costs less is free
+
+# Of a lane, which thresholds a step lowers together: the places of its layers, from 0.
+Places = tuple[int, ...]
+
+
+class Task(Protocol):
+    """What the search asks of a task of held-out data."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Return the names of the qualities that must be kept."""
+        ...
+
+    def lane_cosines(self) -> dict[LaneName, Tensor]:
+        """Return the cosines f32[L, N] of each lane at full depth."""
+        ...
+
+    def run(self, plan: ExitPlan) -> Outcome:
+        """Return what a plan gives."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,96 +55,109 @@ def kept_share(outcome: Outcome, full: Outcome, metrics: Sequence[str]) -> float
     )
 
 
-def candidates(cosines: Tensor, count: int) -> list[float]:
-    """Return thresholds whose mean exit layers are spread from the first layer to the last.
+def candidates(cosines: Tensor) -> list[float]:
+    """Return thresholds in falling order, each of which lets a further part of the rows leave.
 
     Args:
-        cosines: f32[L, B] of a lane.
-        count: how many, beside `NEVER`.
+        cosines: f32[N], of rows after a layer.
     """
-    depth = cosines.shape[0]
-    chosen: list[float] = []
-    for wanted in torch.linspace(1.0, float(depth), count + 1)[:-1].tolist():
-        low, high = -1.0, 1.0
-        for _ in range(30):
-            middle = (low + high) / 2
-            mean = float(LaneRule(middle).exits(cosines).double().mean())
-            low, high = (middle, high) if mean < wanted else (low, middle)
-        chosen.append(round(high, 4))
-    return [*sorted(set(chosen)), NEVER]
+    shares = 1.0 - torch.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
+    # Below the smallest cosine at last, so that all leave.
+    found = torch.quantile(cosines.float(), shares) - 1e-4
+    return sorted({round(float(value), 4) for value in found}, reverse=True)
 
 
-def lane_rules(cosines: Tensor, latest: bool) -> list[LaneRule]:
-    """Return rules for a lane, each of which lets the rows of f32[L, B] leave differently.
+@dataclass
+class _Dial:
+    """Thresholds of a lane that are lowered together, with those still to be tried."""
 
-    Args:
-        cosines: of the lane at full depth.
-        latest: whether rules with a latest layer are among them, or one threshold for all layers.
-    """
-    layers: list[int | None] = [None]
-    if latest:
-        layers += range(1, cosines.shape[0])
-    rules: dict[bytes, LaneRule] = {}
-    for layer, threshold in itertools.product(layers, candidates(cosines, NUM_THRESHOLDS)):
-        rule = LaneRule(threshold, layer)
-        rules.setdefault(rule.exits(cosines).numpy().tobytes(), rule)
-    return list(rules.values())
+    lane: LaneName
+    places: Places
+    left: list[float]
+    tried: tuple[Point, Point] | None = None  # from where, and what the next step gave
+
+    def step(self, here: Point, cosines: Tensor, run: Callable[[ExitPlan], Point]) -> Point | None:
+        """Return what one more step gives; None at the end."""
+        if self.tried is None or self.tried[0] is not here:
+            plan = self._next(here.plan, len(cosines), cosines)
+            if plan is None:
+                return None
+            self.tried = here, run(plan)
+        return self.tried[1]
+
+    def _next(self, plan: ExitPlan, depth: int, cosines: Tensor) -> ExitPlan | None:
+        """Return the plan after one more step, which lets some row leave earlier; None at the end.
+
+        Args:
+            plan: as it is now.
+            depth: of the lane.
+            cosines: f32[L, N] of the lane's rows.
+        """
+        rule: LaneRule = getattr(plan, self.lane)
+        now = rule.exits(cosines)
+        while self.left:
+            thresholds = list(rule.of_depth(depth)[:-1])
+            for place in self.places:
+                thresholds[place] = min(thresholds[place], self.left[0])
+            lowered = LaneRule(tuple(thresholds))
+            if not torch.equal(lowered.exits(cosines), now):
+                return replace(plan, **{self.lane: lowered})
+            self.left.pop(0)
+        return None
 
 
-def search(task: Task, floor: float, *, latest: bool = True) -> list[Point]:
-    """Return the outcomes of many plans.
+def search(task: Task, floor: float, *, by_layer: bool = True) -> list[Point]:
+    """Lower thresholds step by step from full depth; return every plan on the way.
 
-    Each lane is searched alone, the others at full depth; the best of each are tried together.
+    Each step is the one that saves most for what it loses. What a step was worth before others were
+    taken is an estimate of what it is worth now, so only the most promising one is tried again.
 
     Args:
         task: of held-out data.
-        floor: share of full depth's quality that a lane alone must keep.
-        latest: whether rules may name a latest layer.
+        floor: share of full depth's quality below which no plan is followed.
+        by_layer: a threshold for each layer, or as MuE one for all layers of a lane.
     """
-    encoded = task.encoded
+    cosines = task.lane_cosines()
+    dials = _dials(cosines, by_layer)
     full = task.run(ExitPlan())
 
-    def point(plan: ExitPlan) -> Point:
+    def run(plan: ExitPlan) -> Point:
         outcome = task.run(plan)
         return Point(plan, outcome, kept_share(outcome, full, task.metrics))
 
-    image = [ExitPlan(image=rule) for rule in lane_rules(encoded.image_cosines, latest)]
-    text = [ExitPlan(text=rule) for rule in lane_rules(encoded.text_cosines, latest)]
-    tokens = [
-        ExitPlan(decoder=TokenRule(rule.threshold, rule.latest, decay))
-        for rule in lane_rules(task.token_cosines(), latest)
-        for decay in (DECAYS if task.several_tokens and rule.threshold < NEVER else (None,))
-    ]
-    fronts = [
-        _front([point(plan) for plan in plans], floor, mean)
-        for plans, mean in (
-            (image, lambda used: used.mean(used.image)),
-            (text if encoded.decomposition else [ExitPlan()], lambda used: used.mean(used.text)),
-            (tokens, lambda used: used.mean(used.tokens)),
-        )
-    ]
-    together = [
-        point(ExitPlan(first.plan.image, second.plan.text, third.plan.decoder))
-        for first, second, third in itertools.product(*fronts)
-    ]
-    return [*together, point(ExitPlan())]
+    here = Point(ExitPlan(), full, 1.0)
+    path = [here]
+    queue = [(-float("inf"), place) for place in range(len(dials))]
+    while queue:
+        _, place = heapq.heappop(queue)
+        dial = dials[place]
+        there = dial.step(here, cosines[dial.lane], run)
+        if there is None or there.kept < floor:
+            continue  # further steps of this dial lose more
+        worth = _worth(here, there)
+        if queue and worth < -queue[0][0]:
+            heapq.heappush(queue, (-worth, place))
+            continue
+        path.append(there)
+        here = there
+        heapq.heappush(queue, (-worth, place))
+    return path
 
 
-def _front(
-    points: Sequence[Point], floor: float, mean: Callable[[LayersUsed], float]
-) -> list[Point]:
-    """Return points that keep the floor, the shallowest first; deeper ones only if they keep more.
+def _worth(here: Point, there: Point) -> float:
+    saved = there.outcome.layers.reduction - here.outcome.layers.reduction
+    return saved / max(here.kept - there.kept, SMALLEST_LOSS)
 
-    Of too many some are left out between the two ends.
-    """
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (mean(p.outcome.layers), -p.kept)):
-        if point.kept >= floor and (not front or point.kept > front[-1].kept):
-            front.append(point)
-    if len(front) <= MAX_FRONT:
-        return front
-    last = len(front) - 1
-    return [front[round(place * last / (MAX_FRONT - 1))] for place in range(MAX_FRONT)]
+
+def _dials(cosines: dict[LaneName, Tensor], by_layer: bool) -> list[_Dial]:
+    dials = []
+    for lane, found in cosines.items():
+        places = range(len(found) - 1)
+        if by_layer:
+            dials += [_Dial(lane, (place,), candidates(found[place])) for place in places]
+        elif len(found) > 1:
+            dials.append(_Dial(lane, tuple(places), candidates(found[:-1].flatten())))
+    return dials
 
 
 def best(points: Sequence[Point], floor: float) -> Point:

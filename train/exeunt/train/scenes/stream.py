@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from exeunt.train.demo.scenes import Cells, render_scenes, sample_scenes
 from exeunt.train.demo.statements import sample_statements
-from exeunt.train.demo.templates import STATEMENT_LABELS, Statements, phrase
+from exeunt.train.demo.templates import STATEMENT_LABELS, Statements
 from exeunt.train.scenes.captions import FORMS, caption, scene_facts
 from exeunt.train.scenes.data import STATEMENT_SHARES
+from exeunt.train.scenes.definitions import Key, define, denoted, sample_definitions
 from exeunt.train.scenes.targets import CellTargets, cell_targets, lookup_targets
 from exeunt.train.scenes.words import (
     ANSWER_OF_LABEL,
@@ -68,19 +69,23 @@ class Batch:
     entailment: TextRows
     captions: TextRows
     lookups: NDArray[np.float32]  # [R, 7, 16], of the entailment's rows; see `lookup_targets`
+    denoted: Ids  # [R, S], of the entailment's words: the kind that a defined one stands for, or -1
 
     def shards(self, count: int) -> "list[Batch]":
         """Split by images, each part padded to its own longest texts only."""
         parts = []
         for images in np.array_split(np.arange(len(self.pixels)), count):
             first, last = int(images[0]), int(images[-1]) + 1
+            rows = (self.entailment.image >= first) & (self.entailment.image < last)
+            entailment = self.entailment.of_images(first, last)
             parts.append(
                 Batch(
                     self.pixels[first:last],
                     self.cells.take(images),
-                    self.entailment.of_images(first, last),
+                    entailment,
                     self.captions.of_images(first, last),
-                    self.lookups[(self.entailment.image >= first) & (self.entailment.image < last)],
+                    self.lookups[rows],
+                    self.denoted[rows, : entailment.source.shape[1]],
                 )
             )
         return parts
@@ -100,7 +105,7 @@ class TrainStream:
         self.statements_a_scene = statements_a_scene
         self.captions_a_scene = captions_a_scene
         self._chunk = lru_cache(maxsize=1)(self._draw_chunk)
-        self._statement_ids = lru_cache(maxsize=200_000)(lambda key: source_ids(phrase(key)))
+        self._statement = lru_cache(maxsize=200_000)(_statement)
         self._answer_ids = [
             [*word_ids(ANSWER_OF_LABEL[label]), EOS_ID] for label in STATEMENT_LABELS
         ]
@@ -124,6 +129,11 @@ class TrainStream:
         statements = table.take(np.arange(begin, end))
         shown = cells[first:last]
         facts = scene_facts(shown)
+        definitions = sample_definitions(rng, statements)
+        texts = [
+            self._statement(statements.key(row), definitions.key(row))
+            for row in range(len(statements))
+        ]
         image = np.repeat(np.arange(self.num_scenes), self.captions_a_scene)
         forms = np.argsort(rng.random((self.num_scenes, len(FORMS))), axis=1)
         forms = forms[:, : self.captions_a_scene].ravel()
@@ -137,21 +147,26 @@ class TrainStream:
             entailment=TextRows(
                 statements.scene - first,
                 np.arange(len(statements)),
-                pad_ids(
-                    [self._statement_ids(statements.key(row)) for row in range(len(statements))]
-                ),
+                pad_ids([ids for ids, _ in texts]),
                 pad_ids([self._answer_ids[label] for label in statements.label]),
             ),
             captions=TextRows(
                 image, np.zeros_like(image), pad_ids([self._prompt_ids]), pad_ids(captions)
             ),
             lookups=lookup_targets(cells[statements.scene], statements),
+            denoted=pad_ids([kinds for _, kinds in texts], -1),
         )
 
 
-def pad_ids(rows: list[list[int]]) -> Ids:
+def _statement(statement: Key, definition: Key) -> tuple[list[int], list[int]]:
+    """Return a text's ids, and of each the kind that it stands for, or -1."""
+    text = define(statement, definition)
+    return source_ids(text), [-1, *denoted(text), -1]
+
+
+def pad_ids(rows: list[list[int]], padding: int = PAD_ID) -> Ids:
     """Pad token ids to the longest row: i64[R, S]."""
-    out = np.full((len(rows), max(map(len, rows))), PAD_ID, dtype=np.int64)
+    out = np.full((len(rows), max(map(len, rows))), padding, dtype=np.int64)
     for row, ids in enumerate(rows):
         out[row, : len(ids)] = ids
     return out

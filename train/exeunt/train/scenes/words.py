@@ -6,6 +6,7 @@ from exeunt.train.demo.scenes import KINDS
 from exeunt.train.demo.templates import NUMBERS as STATEMENT_NUMBERS
 from exeunt.train.demo.templates import QUANTIFIERS, RELATIONS, STATEMENT_LABELS
 from exeunt.train.scenes.captions import FORMS, NUMBERS
+from exeunt.train.scenes.definitions import ALIASES, MEANS
 
 BOS, PAD, EOS, UNK = "<s>", "<pad>", "</s>", "<unk>"
 BOS_ID, PAD_ID, EOS_ID, UNK_ID = range(4)
@@ -30,6 +31,9 @@ def vocabulary() -> dict[str, int]:
     for form in FORMS:
         words.extend(word for word in form.split() if not word.startswith("{"))
     words.extend(_CAPTION_WORDS)
+    words.append(MEANS)
+    for alias in ALIASES:
+        words.extend((alias, f"{alias}s"))
     for _, singular, plural in KINDS:
         words.extend((singular, plural))
     return {word: index for index, word in enumerate(dict.fromkeys(words))}
