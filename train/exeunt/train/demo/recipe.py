@@ -1,9 +1,7 @@
 """`exeunt train demo`: train the embedded model, resumable, and write its checkpoint directory."""
 
-import json
 import os
 import platform
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import torch
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file
 
 from exeunt.export.families.demo import DemoModel
@@ -29,6 +26,7 @@ from exeunt.train.demo.report import exit_table
 from exeunt.train.demo.stream import TrainStream
 from exeunt.train.demo.trainer import Trainer, demo_config
 from exeunt.train.demo.words import LABELS, tokenizer_json
+from exeunt.train.run import run_steps, write_json
 
 # Two curves are compared by their mean accuracy where a deployment would work.
 COMPARED_RHO = (0.25, 0.6)
@@ -74,7 +72,7 @@ def train_demo(
     state = out / STATE_FILE
     if resume and state.exists():
         trainer.load(state)
-    _run_steps(trainer, out, console)
+    _run_steps(trainer, state, console)
     write_settings(out, recipe)
     write_examples(out / "examples")
     results = _compare_stages(out, recipe, console)
@@ -82,42 +80,25 @@ def train_demo(
     write_exit_policy(out, results["stages"][shipped]["threshold"])
     training = {
         "recipe": recipe.model_dump(),
-        "cpu_s": round(trainer.cpu_s, 1),
+        "cpu_s": round(trainer.clock.seconds, 1),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "shipped_stage": shipped,
     }
-    _write_json(out / "training.json", training)
+    write_json(out / "training.json", training)
 
 
-def _run_steps(trainer: Trainer, out: Path, console: Console) -> None:
-    recipe = trainer.recipe
-    total = recipe.joint_steps + recipe.msd_steps
+def _run_steps(trainer: Trainer, state: Path, console: Console) -> None:
+    recipe, out = trainer.recipe, state.parent
     stream = TrainStream(recipe.seed, recipe.batch_size, recipe.question_share)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-    )
-    # The next batch is drawn while the optimisers, which are serial, hold one core only.
-    with ThreadPoolExecutor(1) as prefetch, Progress(*columns, console=console) as progress:
-        bar = progress.add_task(trainer.stage, total=total, completed=trainer.step, loss=0.0)
-        mean_loss = 0.0
-        following = prefetch.submit(stream.batch, trainer.step)
-        while trainer.step < total:
-            batch = following.result()
-            following = prefetch.submit(stream.batch, trainer.step + 1)
-            loss = trainer.train_step(batch)
-            mean_loss = loss if mean_loss == 0.0 else 0.98 * mean_loss + 0.02 * loss
-            if trainer.step == recipe.joint_steps:
-                write_weights(trainer.model, out / stage_file("joint"))
-            # The last save says "done", so that a resumed run goes straight to the results.
-            if trainer.step % recipe.save_every_steps == 0 or trainer.step == total:
-                trainer.save(out / STATE_FILE)
-            progress.update(bar, completed=trainer.step, description=trainer.stage, loss=mean_loss)
+
+    def after_step(made: int) -> None:
+        if made == recipe.joint_steps:
+            write_weights(trainer.model, out / stage_file("joint"))
+
+    total = recipe.joint_steps + recipe.msd_steps
+    run_steps(trainer, stream.batch, total, state, recipe.save_every_steps, console, after_step)
     if recipe.msd_steps:
         write_weights(trainer.model, out / stage_file("msd"))
 
@@ -129,9 +110,9 @@ def stage_file(stage: str) -> str:
 
 def write_settings(out: Path, recipe: DemoRecipe) -> None:
     """Write everything of a checkpoint directory but its weights."""
-    _write_json(out / "config.json", demo_config(recipe).model_dump())
-    _write_json(out / "labels.json", list(LABELS))
-    _write_json(out / "preprocessor.json", PREPROCESSOR)
+    write_json(out / "config.json", demo_config(recipe).model_dump())
+    write_json(out / "labels.json", list(LABELS))
+    write_json(out / "preprocessor.json", PREPROCESSOR)
     (out / "tokenizer.json").write_text(tokenizer_json() + "\n", encoding="utf-8")
 
 
@@ -162,7 +143,7 @@ def _compare_stages(out: Path, recipe: DemoRecipe, console: Console) -> dict[str
             for stage, record in records.items()
         },
     }
-    _write_json(out / "curves.json", results)
+    write_json(out / "curves.json", results)
     weights = (out / stage_file(shipped)).read_bytes()
     (out / "model.safetensors").write_bytes(weights)
     for stage in stages:
@@ -197,7 +178,3 @@ def _stage_results(record: ExitRecord, score: float, max_loss: float) -> dict[st
             "curve": [asdict(point) for point in record.curve(default_thresholds(), rows)],
         }
     return results
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

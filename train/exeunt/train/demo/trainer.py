@@ -1,8 +1,6 @@
 """One training run's state: model, optimisers, step; and the two stages' steps."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +20,7 @@ from exeunt.train.demo.questions import SHAPES
 from exeunt.train.demo.stream import CELL_CLASSES, NO_CELL, Batch
 from exeunt.train.demo.words import LABELS, MAX_TOKENS, PAD_ID, vocabulary
 from exeunt.train.optimisers import ShardedOptimisers
+from exeunt.train.run import CpuClock, read_state, write_state
 
 STATE_FORMAT = 1
 # Short texts are kept from being padded to the longest of the batch.
@@ -86,8 +85,7 @@ class Trainer:
         self.cell_heads = nn.ModuleList([nn.Linear(recipe.hidden, n) for n in CELL_CLASSES])
         self.shape_head = nn.Linear(recipe.hidden, len(SHAPES))
         self.step = 0
-        self.cpu_before_s = 0.0
-        self._cpu_start_s = _cpu_seconds()
+        self.clock = CpuClock()
         matrices = [p for p in self.model.layers.parameters() if p.ndim == 2]
         taken = {id(p) for p in matrices}
         modules = (self.model, self.cell_heads, self.shape_head)
@@ -108,11 +106,6 @@ class Trainer:
         if self.step < self.recipe.joint_steps:
             return "joint"
         return "msd" if self.step < self.recipe.joint_steps + self.recipe.msd_steps else "done"
-
-    @property
-    def cpu_s(self) -> float:
-        """Return the CPU seconds spent so far, over all resumed parts."""
-        return self.cpu_before_s + _cpu_seconds() - self._cpu_start_s
 
     def train_step(self, batch: Batch) -> float:
         """Make one step of the current stage; return the loss."""
@@ -205,15 +198,13 @@ class Trainer:
             "format": STATE_FORMAT,
             "recipe": self.recipe.model_dump(),
             "step": self.step,
-            "cpu_s": self.cpu_s,
+            "cpu_s": self.clock.seconds,
             "model": self.model.state_dict(),
             "cell_heads": self.cell_heads.state_dict(),
             "shape_head": self.shape_head.state_dict(),
             "optimizers": self._optimisers.state_dicts(),
         }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        write_state(path, state)
 
     def load(self, path: Path) -> None:
         """Go on from a state file.
@@ -221,20 +212,10 @@ class Trainer:
         Raises:
             ValueError: the file was written by another format or another recipe.
         """
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        if state.get("format") != STATE_FORMAT or state["recipe"] != self.recipe.model_dump():
-            raise ValueError(
-                f"{path} was written by another recipe: resume with the same options, "
-                "or give an empty output directory"
-            )
+        state = read_state(path, STATE_FORMAT, self.recipe.model_dump())
         self.step = state["step"]
-        self.cpu_before_s = state["cpu_s"]
+        self.clock.before_s = state["cpu_s"]
         self.model.load_state_dict(state["model"])
         self.cell_heads.load_state_dict(state["cell_heads"])
         self.shape_head.load_state_dict(state["shape_head"])
         self._optimisers.load_state_dicts(state["optimizers"])
-
-
-def _cpu_seconds() -> float:
-    times = os.times()
-    return times.user + times.system

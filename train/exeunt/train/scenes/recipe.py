@@ -1,19 +1,17 @@
 """`exeunt train scenes`: train the two-task model, resumable, and write its checkpoint."""
 
-import json
 import os
 import platform
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from exeunt.export.families.ofa.checkpoint import load_model, save_model
+from exeunt.train.run import run_steps, write_json
 from exeunt.train.scenes.data import load_captions, load_entailment
 from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask
 from exeunt.train.scenes.examples import write_examples
@@ -87,50 +85,25 @@ def train_scenes(
         trainer.load(state)
     else:
         trainer.begin(stream)
-    _run_steps(trainer, stream, out, console)
+    run_steps(trainer, stream.batch, recipe.steps, state, recipe.save_every_steps, console)
     save_model(trainer.model, out)
     write_settings(out)
     write_examples(out / "examples")
     training = {
         "recipe": recipe.model_dump(),
-        "cpu_s": round(trainer.cpu_s, 1),
+        "cpu_s": round(trainer.clock.seconds, 1),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    _write_json(out / "training.json", training)
+    write_json(out / "training.json", training)
     choose_exits(out, recipe, console)
-
-
-def _run_steps(trainer: Trainer, stream: TrainStream, out: Path, console: Console) -> None:
-    recipe = trainer.recipe
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-    )
-    # The next batch is drawn while the optimisers, which are serial, hold one core only.
-    with ThreadPoolExecutor(1) as prefetch, Progress(*columns, console=console) as progress:
-        bar = progress.add_task("scenes", total=recipe.steps, completed=trainer.step, loss=0.0)
-        mean_loss = 0.0
-        following = prefetch.submit(stream.batch, trainer.step)
-        while trainer.step < recipe.steps:
-            batch = following.result()
-            following = prefetch.submit(stream.batch, trainer.step + 1)
-            loss = trainer.train_step(batch)
-            mean_loss = loss if mean_loss == 0.0 else 0.98 * mean_loss + 0.02 * loss
-            # The last save says "done", so that a resumed run goes straight to the results.
-            if trainer.step % recipe.save_every_steps == 0 or trainer.step == recipe.steps:
-                trainer.save(out / STATE_FILE)
-            progress.update(bar, completed=trainer.step, loss=mean_loss)
 
 
 def write_settings(out: Path) -> None:
     """Write everything of a checkpoint directory but its weights, config and exit policy."""
-    _write_json(out / "preprocessor.json", PREPROCESSOR)
-    _write_json(out / "export.json", {"tasks": list(TASKS)})
+    write_json(out / "preprocessor.json", PREPROCESSOR)
+    write_json(out / "export.json", {"tasks": list(TASKS)})
     (out / "tokenizer.json").write_text(tokenizer_json() + "\n", encoding="utf-8")
 
 
@@ -156,7 +129,7 @@ def choose_exits(out: Path, recipe: ScenesRecipe, console: Console) -> dict[str,
         "one_threshold": trade_off(tasks, choose_plans(tasks, by_layer=False)),
         "by_layer": trade_off(tasks, plans),
     }
-    _write_json(out / "results.json", results)
+    write_json(out / "results.json", results)
     print_results(console, results)
     if recipe.decomposition:
         chosen_plans = {task: by[FLOORS[task][0]] for task, by in plans.items()}
@@ -191,7 +164,3 @@ def _rule(rule: LaneRule, depth: int) -> dict[str, object]:
     if min(thresholds) >= NEVER:
         return {"criterion": "never"}
     return {"criterion": "cosine", "threshold": [min(one, 1.0) for one in thresholds]}
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

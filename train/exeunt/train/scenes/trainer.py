@@ -1,8 +1,6 @@
 """One training run's state: model, optimisers, step."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.optimisers import ShardedOptimisers
+from exeunt.train.run import CpuClock, read_state, write_state
 from exeunt.train.scenes.objective import Heads, Objective, Sizes
 from exeunt.train.scenes.options import ScenesRecipe
 from exeunt.train.scenes.stream import Batch, TrainStream
@@ -29,8 +28,7 @@ class Trainer:
         self.heads = Heads(recipe)
         self._objective = Objective(recipe, self.model, self.heads)
         self.step = 0
-        self.cpu_before_s = 0.0
-        self._cpu_start_s = _cpu_seconds()
+        self.clock = CpuClock()
         layers = [*self.model.encoder.layers, *self.model.decoder.layers]
         matrices = [p for layer in layers for p in layer.parameters() if p.ndim == 2]
         taken = {id(p) for p in matrices}
@@ -46,9 +44,9 @@ class Trainer:
         )
 
     @property
-    def cpu_s(self) -> float:
-        """Return the CPU seconds spent so far, over all resumed parts."""
-        return self.cpu_before_s + _cpu_seconds() - self._cpu_start_s
+    def stage(self) -> str:
+        """Name what is being trained."""
+        return "scenes"
 
     def begin(self, stream: TrainStream) -> None:
         """Set the stem's batch norms to the statistics of the first batch, where they stay.
@@ -91,14 +89,12 @@ class Trainer:
             "format": STATE_FORMAT,
             "recipe": self.recipe.model_dump(),
             "step": self.step,
-            "cpu_s": self.cpu_s,
+            "cpu_s": self.clock.seconds,
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
             "optimisers": self._optimisers.state_dicts(),
         }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        write_state(path, state)
 
     def load(self, path: Path) -> None:
         """Go on from a state file.
@@ -106,20 +102,10 @@ class Trainer:
         Raises:
             ValueError: the file was written by another format or another recipe.
         """
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        if state.get("format") != STATE_FORMAT or state["recipe"] != self.recipe.model_dump():
-            raise ValueError(
-                f"{path} was written by another recipe: resume with the same options, "
-                "or give an empty output directory"
-            )
+        state = read_state(path, STATE_FORMAT, self.recipe.model_dump())
         self.step = state["step"]
-        self.cpu_before_s = state["cpu_s"]
+        self.clock.before_s = state["cpu_s"]
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
         self._optimisers.load_state_dicts(state["optimisers"])
         self.model.encoder.embed_images.eval()
-
-
-def _cpu_seconds() -> float:
-    times = os.times()
-    return times.user + times.system
