@@ -69,7 +69,7 @@ class Decoder:
         self._segments, self._how = segments, how
         self._lane = lane = segments.lanes["decoder"]
         self._states: dict[str, Array] = {}
-        for name in lane.setup:
+        for name in (*lane.setup, *lane.contexts.values()):
             self._states |= segments(name, {**joined, **self._states})
         rows = len(self._states["context"])
         rng = np.random.default_rng(seed)

@@ -156,6 +156,8 @@ class _Unit:
             self.own |= self.model.run(lane.entry, self.read)
         answers: list[int] = []
         for layer, name in enumerate(lane.layers, 1):
+            if layer in lane.contexts and not set(lane.caches[layer - 1].context) <= set(self.own):
+                self.own |= self.model.run(lane.contexts[layer], self.read)
             before, self.layer = dict(self.own), layer
             self.take(self.model.run(name, self.read))
             logits = self.head(lane.heads[layer]) if layer in lane.heads else None

@@ -59,6 +59,8 @@ def probe_lane(requests: list[Request], lane: LanePlan) -> LaneProbe:
             before = {state: stack(units, state) for state in lane.spec.compare}
         if place == lane.first_layer:
             _record_states(record, lane, units, len(requests))
+        if (context := lane.contexts.get(stage.layer)) is not None:
+            scatter(context, units, context.segment.run(gather(context, units)))
         if lane.packed is not None and place >= lane.first_layer:
             run_packed(stage, units, lane.packed.mask)
         else:

@@ -23,7 +23,12 @@ def ofa(eos: int = EOS) -> Manifest:
             ["image.hidden", "text.hidden", "image.mask", "text.mask"],
             ["context", "context_mask"],
         ),
-        "cross.kv": segment("cross_kv", ["context"], cross),
+        **{
+            f"cross_kv.{layer:02}": segment(
+                "cross_kv", ["context"], [f"cross_k_{layer}", f"cross_v_{layer}"]
+            )
+            for layer in decoder
+        },
         "dec.embed": segment("entry", ["loop.token", "loop.step", "context"], ["hidden"]),
         **{
             f"dec.{layer:02}": segment(
@@ -71,7 +76,8 @@ def ofa(eos: int = EOS) -> Manifest:
                 **{name: state("constant", HEADS, "C", HEAD_WIDTH) for name in cross},
                 **{f"self_{kind}_{layer}": cache for layer in decoder for kind in "kv"},
             },
-            "setup": ["enc.norm", "cross.kv"],
+            "setup": ["enc.norm"],
+            "contexts": {layer: f"cross_kv.{layer:02}" for layer in decoder},
             "entry": "dec.embed",
             "layers": [f"dec.{layer:02}" for layer in decoder],
             "heads": dict.fromkeys(decoder, "dec.logits"),

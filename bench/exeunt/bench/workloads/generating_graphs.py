@@ -78,7 +78,7 @@ def _join_once(bundle: Bundle, lane: LaneSpec) -> Joined:
             continue
         for segment in (*other.setup, *([other.entry] if other.entry else []), *other.layers):
             joined.add(segment, name)
-    for segment in lane.setup:
+    for segment in _once(lane):
         joined.add(segment, lane.name)
     for state in _constants(manifest, lane):
         own = lane.state[state]
@@ -111,9 +111,14 @@ def _join_step(bundle: Bundle, lane: LaneSpec) -> Joined:
     return joined
 
 
+def _once(lane: LaneSpec) -> list[str]:
+    """Return the lane's segments that run once a sample."""
+    return [*lane.setup, *lane.contexts.values()]
+
+
 def _constants(manifest: Manifest, lane: LaneSpec) -> tuple[str, ...]:
-    """Return the states that the setup writes and a step reads."""
-    written = {text for name in lane.setup for text in manifest.segments[name].outputs.values()}
+    """Return the states that are written once and read in a step."""
+    written = {text for name in _once(lane) for text in manifest.segments[name].outputs.values()}
     steps = [*([lane.entry] if lane.entry else []), *lane.layers, last_head(lane)]
     read = {text for name in steps for text in manifest.segments[name].inputs.values()}
     return tuple(sorted(written & read))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def check_caches(manifest: "Manifest", lane: "LaneSpec") -> None:
     """Raise ValueError where a lane's caches could not be kept from step to step, or filled."""
     states = {name: spec for name, spec in lane.state.items() if spec.role == "cache"}
-    if not (states or lane.caches or lane.propagate):
+    if not (states or lane.caches or lane.propagate or lane.contexts):
         return
     where = f"lane {lane.name!r}"
     if lane.loop is None:
@@ -37,6 +37,8 @@ def check_caches(manifest: "Manifest", lane: "LaneSpec") -> None:
     _check_alike(lane, "context", [cache.context for cache in lane.caches])
     for segment, cache in zip(lane.layers, lane.caches, strict=True):
         _check_layer(manifest, where, segment, cache, states)
+    for layer, segment in lane.contexts.items():
+        _check_context(manifest, lane, layer, segment)
     for layer, segment in lane.propagate.items():
         _check_propagate(manifest, lane, layer, segment)
 
@@ -97,6 +99,26 @@ def _check_layer(
     read = {text for text in segment.inputs.values() if text in states}
     if read - set(cache.appended):
         raise ValueError(f"layer {name!r} in {where} reads another layer's caches {sorted(read)}")
+
+
+def _check_context(manifest: "Manifest", lane: "LaneSpec", layer: int, name: str) -> None:
+    where, segment = f"segment {name!r} in lane {lane.name!r}", manifest.segments[name]
+    if not 1 <= layer <= lane.depth:
+        raise ValueError(
+            f"{where} makes the context of layer {layer}: expected a layer from 1 to {lane.depth}"
+        )
+    every = {text for cache in lane.caches for text in cache.context}
+    for text in segment.inputs.values():
+        scope = Reference.parse(text).scope
+        if scope or lane.state[text].role != "constant" or text in every:
+            raise ValueError(
+                f"{where} reads {text!r}: expected the lane's constants that its setup writes"
+            )
+    if set(segment.outputs.values()) != set(lane.caches[layer - 1].context):
+        raise ValueError(
+            f"{where} writes {sorted(segment.outputs.values())}: expected what `caches` names as"
+            f" the context of layer {layer}, {sorted(lane.caches[layer - 1].context)}"
+        )
 
 
 def _check_propagate(manifest: "Manifest", lane: "LaneSpec", layer: int, name: str) -> None:

@@ -115,6 +115,7 @@ def _check_lane(manifest: "Manifest", lane: "LaneSpec") -> None:
     kinds = {
         "layer": (*lane.layers, *(lane.packed.layers if lane.packed else ())),
         "head": (*lane.heads.values(), *([lane.final_head] if lane.final_head else [])),
+        "cross_kv": tuple(lane.contexts.values()),
         "propagate_kv": tuple(lane.propagate.values()),
     }
     for kind, names in kinds.items():

@@ -1,5 +1,6 @@
 """Checks of the data's flow through a lane: what a segment reads has been written before."""
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from exeunt.engine.bundle.tensors import Reference
@@ -14,12 +15,16 @@ def check_flow(manifest: "Manifest", lane: "LaneSpec") -> None:
     for name in [*lane.setup, *([lane.entry] if lane.entry else [])]:
         _check_reads(manifest, lane, name, written)
         written |= set(manifest.segments[name].outputs.values())
+    entered = frozenset(written)
     heads = {layer: [name] for layer, name in lane.heads.items()}
     if lane.final_head:
         heads.setdefault(lane.depth, []).append(lane.final_head)
     for name in heads.get(0, ()):
         _check_reads(manifest, lane, name, written)
     for layer, name in enumerate(lane.layers, 1):
+        if layer in lane.contexts:
+            _check_reads(manifest, lane, lane.contexts[layer], entered)
+            written |= set(manifest.segments[lane.contexts[layer]].outputs.values())
         _check_reads(manifest, lane, name, written)
         _check_compared(manifest, lane, name)
         written |= set(manifest.segments[name].outputs.values())
@@ -33,7 +38,9 @@ def _reads(manifest: "Manifest", segment: str) -> list[str]:
     return list(manifest.segments[segment].inputs.values())
 
 
-def _check_reads(manifest: "Manifest", lane: "LaneSpec", name: str, written: set[str]) -> None:
+def _check_reads(
+    manifest: "Manifest", lane: "LaneSpec", name: str, written: AbstractSet[str]
+) -> None:
     own = {text for text in _reads(manifest, name) if not Reference.parse(text).scope}
     if missing := sorted(own - written):
         raise ValueError(

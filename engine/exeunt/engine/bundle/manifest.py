@@ -130,9 +130,11 @@ class LaneSpec(Frozen):
     whether rows decide one by one or as a group; a group's heads see an axis of rows after the
     batch axis. setup: segments run once, on entering. entry: run once, or at every step of a loop.
     heads: the exit head after each layer. final_head: answers when no exit fired. classes: the
-    width of the heads' logits. scores: the criteria that can judge this lane. compare: for
-    `cosine`, the carried states and the mask of their valid tokens. packed: the same layers on
-    packed tokens, where the bundle has them.
+    width of the heads' logits. contexts: by layer of a loop with caches, what makes that layer's
+    constants, once, when a row first gets there. propagate: by layer, what fills its caches for
+    tokens that skipped it. scores: the criteria that can judge this lane. compare: for `cosine`,
+    the carried states and the mask of their valid tokens. packed: the same layers on packed tokens,
+    where the bundle has them.
     """
 
     name: Name
@@ -146,6 +148,7 @@ class LaneSpec(Frozen):
     heads: dict[int, SegmentName] = Field(default_factory=dict)
     final_head: SegmentName | None = None
     classes: int | None = Field(default=None, ge=1)
+    contexts: dict[int, SegmentName] = Field(default_factory=dict)
     propagate: dict[int, SegmentName] = Field(default_factory=dict)
     scores: tuple[CriterionName, ...] = ()
     compare: dict[Name, Name | None] = Field(default_factory=dict)
@@ -162,7 +165,8 @@ class LaneSpec(Frozen):
         """Return the segments of the lane's own layout, in the order a row meets them."""
         first = [*self.setup, *([self.entry] if self.entry else []), *self.layers]
         last = [self.final_head] if self.final_head else []
-        return [*first, *self.heads.values(), *last, *self.propagate.values()]
+        filling = [*self.contexts.values(), *self.propagate.values()]
+        return [*first, *self.heads.values(), *last, *filling]
 
     def every_segment(self) -> list[str]:
         """Return the segments of both layouts."""

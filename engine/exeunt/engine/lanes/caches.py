@@ -42,6 +42,7 @@ class LaneCaches:
         # [layers, capacity]: a layer's column is contiguous, and gathered whole.
         self.counts = np.zeros((lane.depth, capacity), dtype=np.int64)
         self._due = np.zeros((lane.depth, capacity), dtype=np.int64)
+        self._has_context = np.zeros((lane.depth, capacity), dtype=np.bool_)
         self._left: dict[str, Array] = {}  # carried states of tokens that left: [capacity, S, ...]
         self._making = Lock()
         for cache in lane.caches:
@@ -55,12 +56,13 @@ class LaneCaches:
     def slot_bytes(self) -> int:
         """Bytes that a slot takes beside the slab's states, once a token of it has left early."""
         known = [self._states[name] for name in self._carried if name in self._states]
-        return 16 * len(self.counts) + self._steps * sum(int(array[0].nbytes) for array in known)
+        return 17 * len(self.counts) + self._steps * sum(int(array[0].nbytes) for array in known)
 
     def clear(self, slot: int) -> None:
         """Forget what a slot held."""
         self.counts[:, slot] = 0
         self._due[:, slot] = 0
+        self._has_context[:, slot] = False
 
     def append(self, layer: int, slots: Slots, slices: Mapping[str, Array]) -> None:
         """Write the new token's slices [U, W] of a layer behind what its caches hold."""
@@ -103,8 +105,23 @@ class LaneCaches:
                     self._states[new][slots] = self._states[name][slots]
             counts[slots] = counts[slots] + 1 if fill == "copy-token" else held
             if fill == "copy-layer":
-                for name, new in zip(source.context, target.context, strict=True):
-                    self._states[new][slots] = self._states[name][slots]
+                self._copy_context(layer, other, slots)
+
+    def without_context(self, layer: int, slots: Slots) -> Slots:
+        """Return those of the slots whose units have not been in a layer yet."""
+        missing: Slots = slots[~self._has_context[layer - 1][slots]]
+        return missing
+
+    def give_context(self, layer: int, slots: Slots, arrays: Mapping[str, Array]) -> None:
+        """Keep what a layer's units attend to, [U, ...] by name."""
+        for name in self._layers[layer - 1].context:
+            kept, new = self._state(name, arrays[name]), arrays[name]
+            kept[slots, 0] = new
+        self._has_context[layer - 1][slots] = True
+
+    def share_context(self, slot: int, other: int) -> None:
+        """Note that a slot holds all that another one's layers attend to."""
+        self._has_context[:, other] = self._has_context[:, slot]
 
     def due(self, layer: int, slots: Slots) -> bool:
         """Return whether tokens are missing in a layer's caches that have to be propagated."""
@@ -149,11 +166,32 @@ class LaneCaches:
         old, new = np.asarray(sources, dtype=np.intp), np.asarray(targets, dtype=np.intp)
         for cache in self._layers:
             for name in (*cache.appended, *(cache.context if context else ())):
-                self._states[name][new] = self._states[name][old]
+                if name in self._states:
+                    self._states[name][new] = self._states[name][old]
+        if context:
+            self._has_context[:, new] = self._has_context[:, old]
         for array in self._left.values():
             array[new] = array[old]
         for table in (self.counts, self._due):
             table[:, new] = table[:, old]
+
+    def _copy_context(self, layer: int, other: int, slots: Slots) -> None:
+        source, target = self._layers[layer - 1].context, self._layers[other - 1].context
+        for name, new in zip(source, target, strict=True):
+            array = self._states[name]
+            self._state(new, array[:, 0])[slots] = array[slots]
+        self._has_context[other - 1][slots] = True
+
+    def _state(self, name: str, like: Array) -> Array:
+        """Return a layer's context [capacity, 1, ...], which is made when a unit first needs it."""
+        kept = self._states.get(name)
+        if kept is None:
+            with self._making:
+                kept = self._states.get(name)
+                if kept is None:
+                    shape = (self._capacity, 1, *like.shape[1:])
+                    kept = self._states[name] = np.empty(shape, dtype=like.dtype)
+        return kept
 
     def _place_of_left(self, name: str) -> Array:
         """Return where the states of tokens that left are kept: [capacity, S, ...]."""

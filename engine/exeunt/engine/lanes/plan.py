@@ -40,8 +40,8 @@ class LanePlan:
     index: its place, behind every lane it joins. stages: setup, entry, then the layers.
     first_layer: the stage of layer 1. loop_stage: where a loop's next step begins. external: the
     references that a unit resolves when it enters (raw tensors, other lanes' states). packed: where
-    its layers run on packed tokens; None where they run on padded rows. propagate: by layer, what
-    fills its caches for tokens that skipped it.
+    its layers run on packed tokens; None where they run on padded rows. propagate, contexts: see
+    `LaneSpec`.
     """
 
     index: int
@@ -54,6 +54,7 @@ class LanePlan:
     external: tuple[str, ...]
     packed: PackedSpec | None = None
     propagate: Mapping[int, Stage] = field(default_factory=dict)
+    contexts: Mapping[int, Stage] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -190,9 +191,10 @@ def _plan_lane(
     references = {text for stage in every for _, text in stage.inputs}
     external = tuple(sorted(text for text in references if Reference.parse(text).scope))
     loop_stage = len(spec.setup)
-    propagate = {
-        layer: _stage(name, manifest, load, layer) for layer, name in spec.propagate.items()
-    }
+    propagate, contexts = (
+        {layer: _stage(name, manifest, load, layer) for layer, name in names.items()}
+        for names in (spec.propagate, spec.contexts)
+    )
     return LanePlan(
         index,
         spec,
@@ -204,6 +206,7 @@ def _plan_lane(
         external,
         packed,
         propagate,
+        contexts,
     )
 
 

@@ -68,6 +68,8 @@ class Unit:
             array[other.slot] = array[self.slot]
             if name in self.tensors:
                 other.tensors[name] = array[other.slot]
+        if self.slab.caches is not None:
+            self.slab.caches.share_context(self.slot, other.slot)
         other.take_over(self)
         return other
 

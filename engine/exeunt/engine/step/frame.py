@@ -146,7 +146,10 @@ def build_sources(
             kept: Array | None = slab.caches.counts[layer - 1]
             like = slab.caches.counts[layer - 1, :1]
         else:
-            kept, like = slab.states.get(reference), units[0].tensors[reference]
+            kept = slab.states.get(reference)
+            # What a layer's context segment has just made is in the slab alone.
+            found = units[0].tensors.get(reference)
+            like = kept[0] if found is None and kept is not None else units[0].tensors[reference]
         view = buffers.rows(f"in {reference}", like, count * units[0].rows)
         views[reference] = view
         target = view if kept is None else view.reshape(count, *kept.shape[1:])

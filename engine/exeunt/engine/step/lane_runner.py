@@ -94,7 +94,8 @@ class LaneRunner:
         self._frames: dict[tuple[int, int], Frame] = {}
         self._heads: dict[tuple[str, int, int], Frame] = {}
         self._appended = {name for cache in lane.spec.caches for name in cache.appended}
-        self._filler = CacheFiller(lane, slab, max_batch_rows) if lane.propagate else None
+        fills = bool(lane.propagate or lane.contexts)
+        self._filler = CacheFiller(lane, slab, max_batch_rows) if fills else None
 
     def load(self, place: int, units: Sequence[Unit], slots: Slots) -> Batch:
         """Gather into the frame of a stage; see `Runner.load`."""

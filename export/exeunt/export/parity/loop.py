@@ -58,6 +58,8 @@ def walk_loop(
         for name in [lane.entry] if lane.entry else []:
             yield from _run(manifest, name, state, states, run)
         for layer, name in enumerate(lane.layers, 1):
+            if step == 0 and layer in lane.contexts:
+                yield from _run(manifest, lane.contexts[layer], state, states, run)
             yield from _run(manifest, name, state, states, run, step)
             if layer in lane.heads:
                 yield from _run(manifest, lane.heads[layer], state, states, run)

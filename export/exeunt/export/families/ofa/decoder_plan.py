@@ -48,13 +48,14 @@ def decoder_lane(config: OfaConfig) -> LaneSpec:
         name=DECODER,
         join=(IMAGE, TEXT),
         state=state,
-        setup=("enc.norm", "cross.kv"),
+        setup=("enc.norm",),
         entry="dec.embed",
         layers=tuple(_layer(layer) for layer in layers),
         heads=dict.fromkeys(layers, HEAD),
         final_head=HEAD,
         classes=config.vocab,
         caches=tuple(CacheSpec(appended=_cache(layer), context=_cross(layer)) for layer in layers),
+        contexts={layer: _cross_keys(layer) for layer in layers},
         propagate={layer: _propagate(layer) for layer in layers[1:]},
         scores=("cosine", "entropy", "confidence", "margin"),
         compare={"hidden": None},
@@ -70,10 +71,10 @@ def decoder_lane(config: OfaConfig) -> LaneSpec:
     )
 
 
-def setup_segments(
+def context_segments(
     model: OfaModel, image: LaneTokens, text: LaneTokens, context: Tensor
 ) -> tuple[SegmentPlan, ...]:
-    """Return what runs once, when a sample enters the lane: the join, and its keys and values.
+    """Return what runs once a sample: the join, and for each layer its keys and values.
 
     Args:
         model: in eval mode.
@@ -98,17 +99,16 @@ def setup_segments(
             (joined, Port("context_mask", "context_mask", (BATCH, "C"))),
             (image.hidden, image.mask, text.hidden, text.mask),
         ),
-        SegmentPlan(
-            "cross.kv",
-            "cross_kv",
-            CrossKeys(model.decoder),
-            (joined,),
-            tuple(
-                Port(name, name, (BATCH, "C", width))
-                for layer in range(1, config.decoder_layers + 1)
-                for name in _cross(layer)
-            ),
-            (context,),
+        *(
+            SegmentPlan(
+                _cross_keys(layer),
+                "cross_kv",
+                CrossKeys(cast(DecoderLayer, model.decoder.layers[layer - 1])),
+                (joined,),
+                tuple(Port(name, name, (BATCH, "C", width)) for name in _cross(layer)),
+                (context,),
+            )
+            for layer in range(1, config.decoder_layers + 1)
         ),
     )
 
@@ -204,6 +204,10 @@ def _cache(layer: int) -> tuple[str, str]:
 
 def _cross(layer: int) -> tuple[str, str]:
     return f"cross_k_{layer}", f"cross_v_{layer}"
+
+
+def _cross_keys(layer: int) -> str:
+    return f"dec.{layer:02d}.cross_kv"
 
 
 def _propagate(layer: int) -> str:

@@ -5,7 +5,7 @@ import torch
 from exeunt.engine.bundle.manifest import LaneSpec
 from exeunt.engine.bundle.tensors import TensorSpec
 from exeunt.export.families.ofa.config import EOS, PAD, OfaConfig
-from exeunt.export.families.ofa.decoder_plan import decoder_lane, decoder_segments, setup_segments
+from exeunt.export.families.ofa.decoder_plan import context_segments, decoder_lane, decoder_segments
 from exeunt.export.families.ofa.encoder_plan import encoder_lanes, encoder_segments
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.export.plan import SegmentPlan, TensorMap
@@ -53,6 +53,6 @@ def segments(model: OfaModel) -> tuple[SegmentPlan, ...]:
         context = model.context(image.hidden, text.hidden, text.mask)
     return (
         *encoder_segments(model, tensors(config), raw, text),
-        *setup_segments(model, image, text, context.hidden),
+        *context_segments(model, image, text, context.hidden),
         *decoder_segments(model, context.hidden, context.mask, generator),
     )

@@ -93,16 +93,15 @@ class Join(nn.Module):
 
 
 class CrossKeys(nn.Module):
-    """The context's keys and values for every decoder layer."""
+    """The context's keys and values for a decoder layer."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, layer: DecoderLayer) -> None:
         super().__init__()
-        self.layers = decoder.layers
+        self.layer = layer
 
-    def forward(self, context: Tensor) -> tuple[Tensor, ...]:
-        """Return keys and values f32[B, C, W] by layer, of f32[B, C, D]."""
-        pairs = (cast(DecoderLayer, layer).cross(context) for layer in self.layers)
-        return tuple(tensor for pair in pairs for tensor in pair)
+    def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values f32[B, C, W] of f32[B, C, D]."""
+        return self.layer.cross(context)
 
 
 class DecoderEntry(nn.Module):
