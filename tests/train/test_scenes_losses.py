@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from exeunt.engine import load_exit_policy
 from exeunt.train.scenes.evaluation import LaneName, Outcome
 from exeunt.train.scenes.exit_draws import TokenDraw, draw_lane_exits
-from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed
+from exeunt.train.scenes.exits import NEVER, ExitPlan, LaneRule, LayersUsed, Measure
 from exeunt.train.scenes.losses import cosines, layer_wise_task_loss, saturation_loss
 from exeunt.train.scenes.recipe import write_exit_policy
 from exeunt.train.scenes.report import plan_of, plan_record
@@ -120,7 +120,7 @@ class Lanes:
         self.depth = depth
         self.runs = 0
 
-    def lane_cosines(self) -> dict[LaneName, Tensor]:
+    def lane_scores(self, measure: Measure) -> dict[LaneName, Tensor]:
         layers = torch.arange(1, self.depth + 1)[:, None]
         noise = torch.rand(self.depth, 300, generator=torch.Generator().manual_seed(0)) / 100
         return {lane: 0.5 + 0.4 * (layers >= need) + noise for lane, need in self.needs.items()}
@@ -128,7 +128,8 @@ class Lanes:
     def run(self, plan: ExitPlan) -> Outcome:
         self.runs += 1
         exits = {
-            lane: getattr(plan, lane).exits(found) for lane, found in self.lane_cosines().items()
+            lane: getattr(plan, lane).exits(found)
+            for lane, found in self.lane_scores("cosine").items()
         }
         wrong = torch.stack([exits[lane] < need for lane, need in self.needs.items()]).any(dim=0)
         used = LayersUsed(exits["image"], exits["text"], exits["decoder"], self.depth, self.depth)
@@ -163,13 +164,14 @@ def test_the_search_finds_what_rows_do_not_need(by_layer: bool) -> None:
 
 
 def test_the_exit_policy_says_what_the_plan_does(tmp_path: Path) -> None:
-    plan = ExitPlan(LaneRule((0.9, -1.0, -1.0)), LaneRule(), LaneRule((NEVER, 0.97)))
+    plan = ExitPlan(LaneRule((0.9, -1.0, -1.0)), LaneRule(), LaneRule((NEVER, 0.97), "confidence"))
     write_exit_policy(tmp_path, {"caption": plan}, encoder_layers=4, decoder_layers=3)
     lanes = load_exit_policy(tmp_path / "exit_policy.yaml").tasks["caption"]
     image, text, decoder = (lanes[lane].any[0] for lane in ("image", "text", "decoder"))
     assert image.threshold == (0.9, -1.0, -1.0, 1.0)
     assert text.criterion == "never"
     assert decoder.threshold == (1.0, 0.97, 1.0)
+    assert (image.criterion, decoder.criterion) == ("cosine", "confidence")
     assert plan_of(json.loads(json.dumps(plan_record(plan)))) == plan
 
 

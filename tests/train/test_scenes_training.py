@@ -191,6 +191,6 @@ def test_a_plan_that_never_leaves_is_full_depth(stream: TrainStream, decompositi
         assert task.run(ExitPlan()).layers.reduction == 0
         half = task.run(ExitPlan(decoder=LaneRule.fixed(1, TINY.decoder_layers)))
         assert half.layers.reduction == pytest.approx(0.25)
-    lanes = captions.lane_cosines()
+    lanes = captions.lane_scores("confidence")
     assert set(lanes) == ({"image", "text", "decoder"} if decomposition else {"image", "decoder"})
     assert lanes["decoder"].shape[0] == TINY.decoder_layers

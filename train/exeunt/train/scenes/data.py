@@ -15,7 +15,7 @@ from exeunt.train.scenes.words import ANSWER_OF_LABEL, CAPTION_PROMPT
 SPLITS = ("train", "calibration", "test")
 DATA_SEED = 11
 # Statements and captioned scenes of each split: fixed, one scene each.
-NUM_STATEMENTS = {"train": 2000, "calibration": 2000, "test": 2000}
+NUM_STATEMENTS = {"train": 2000, "calibration": 6000, "test": 4000}
 NUM_CAPTIONED = {"train": 400, "calibration": 400, "test": 1000}
 # Of exists, count, relation and double relation. Lanes that do not see each other meet in one
 # decoder step, which cannot follow chains.

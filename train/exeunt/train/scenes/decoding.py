@@ -9,7 +9,7 @@ from torch import Tensor
 from exeunt.export.families.ofa.attention import MASKED
 from exeunt.export.families.ofa.decoder import Decoder, DecoderLayer, Pair, causal
 from exeunt.export.families.ofa.model import OfaModel
-from exeunt.train.scenes.losses import cosine, cosines
+from exeunt.train.scenes.losses import cosine
 from exeunt.train.scenes.words import BOS_ID, EOS_ID, PAD_ID
 
 
@@ -112,8 +112,8 @@ def _layers(decoder: Decoder) -> list[DecoderLayer]:
     return [layer for layer in decoder.layers if isinstance(layer, DecoderLayer)]
 
 
-# From the cosines f32[L, R] of a token's layers to the layers i64[R] after which it leaves.
-Leave = Callable[[Tensor], Tensor]
+# From a token's embedding and states f32[R, 1, D] to the layers i64[R] after which it leaves.
+Leave = Callable[[list[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def generate(model: OfaModel, source: Source, leave: Leave | None, max_steps: in
     words, layers = [], []
     for step in range(max_steps):
         states, own = steps.states(tokens, step)
-        exits = torch.full((rows,), depth) if leave is None else leave(cosines(states))
+        exits = torch.full((rows,), depth) if leave is None else leave(states)
         left = torch.stack(states)[exits, torch.arange(rows)]
         steps.keep(own, left, exits)
         logits = model.decoder.logits(left)[:, 0]

@@ -11,7 +11,7 @@ from torch import Tensor
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.train.scenes.data import CaptionSample, EntailmentSample
 from exeunt.train.scenes.decoding import Source, generate, make_source, teacher_forced
-from exeunt.train.scenes.exits import ExitPlan, LayersUsed
+from exeunt.train.scenes.exits import ExitPlan, LayersUsed, Measure
 from exeunt.train.scenes.losses import cosines
 from exeunt.train.scenes.scorers import score_captions
 from exeunt.train.scenes.stream import pad_ids
@@ -116,6 +116,27 @@ def _gather(parts: Sequence[LaneStates]) -> _Lane:
     return _Lane(lane, cosines(lane.states, lane.mask))
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """What the decoder's layers say of B statements, each f32 or bool[L, B]."""
+
+    similarity: Tensor  # the cosine of a layer's state with the one before
+    confidence: Tensor
+    right: Tensor  # whether its answer is
+
+    def scores(self, measure: Measure) -> Tensor:
+        """Return one of the measures."""
+        return self.similarity if measure == "cosine" else self.confidence
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """Return the largest softmax probability f32[...] of logits f32[..., V].
+
+    Reference: CALM, section 3.5
+    """
+    return logits.float().softmax(dim=-1).amax(dim=-1)
+
+
 class EntailmentTask:
     """Statements: one decoder step, and the likeliest of the three answers."""
 
@@ -128,10 +149,10 @@ class EntailmentTask:
         self.kinds = np.array([sample.kind for sample in samples])
         self._label = torch.tensor([ANSWERS.index(sample.answer) for sample in samples])
         self._answer_ids = torch.tensor([vocabulary()[answer] for answer in ANSWERS])
-        self._decoded: dict[bytes, tuple[Tensor, Tensor]] = {}
+        self._decoded: dict[bytes, Decoded] = {}
 
-    def decoded(self, image_exits: Tensor, text_exits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each decoder layer's cosine f32[L, B] and whether its answer is right.
+    def decoded(self, image_exits: Tensor, text_exits: Tensor) -> Decoded:
+        """Return what the decoder's layers say of each row.
 
         Those of the exits asked for last are kept: plans often differ in the decoder alone.
         """
@@ -142,7 +163,7 @@ class EntailmentTask:
             self._decoded[key] = self._decode(image_exits, text_exits)
         return self._decoded[key]
 
-    def _decode(self, image_exits: Tensor, text_exits: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, image_exits: Tensor, text_exits: Tensor) -> Decoded:
         encoded = self.encoded
         with torch.inference_mode():
             source = encoded.source(image_exits, text_exits)
@@ -150,19 +171,19 @@ class EntailmentTask:
             states, similarity = teacher_forced(encoded.model, source, first)
             logits = encoded.model.decoder.logits(torch.stack(states[1:])[:, :, 0])
         right = logits[..., self._answer_ids].argmax(dim=-1) == self._label
-        return similarity[:, :, 0], right
+        return Decoded(similarity[:, :, 0], confidence(logits), right)
 
-    def lane_cosines(self) -> dict[LaneName, Tensor]:
-        """Return the cosines f32[L, B] of each lane at full depth."""
-        similarity, _ = self.decoded(*self.encoded.exits(ExitPlan()))
-        return {**self.encoded.lane_cosines(), "decoder": similarity}
+    def lane_scores(self, measure: Measure) -> dict[LaneName, Tensor]:
+        """Return the scores f32[L, B] of each lane at full depth; the encoder's are cosines."""
+        decoded = self.decoded(*self.encoded.exits(ExitPlan()))
+        return {**self.encoded.lane_cosines(), "decoder": decoded.scores(measure)}
 
     def run(self, plan: ExitPlan) -> Outcome:
         """Answer all statements under a plan; accuracy is also given by kind."""
         image, text = self.encoded.exits(plan)
-        similarity, right = self.decoded(image, text)
-        exits = plan.decoder.exits(similarity)
-        chosen = right[exits - 1, torch.arange(len(exits))].numpy()
+        decoded = self.decoded(image, text)
+        exits = plan.decoder.exits(decoded.scores(plan.decoder.measure))
+        chosen = decoded.right[exits - 1, torch.arange(len(exits))].numpy()
         quality = {"accuracy": 100 * float(chosen.mean())}
         for kind in sorted(set(self.kinds)):
             quality[f"accuracy/{kind}"] = 100 * float(chosen[self.kinds == kind].mean())
@@ -186,23 +207,34 @@ class CaptionTask:
         image, text = self.encoded.exits(plan)
         with torch.inference_mode():
             source = self.encoded.source(image, text)
-            leave = plan.decoder.exits
-            made = generate(self.encoded.model, source, leave, MAX_TARGET_TOKENS)
+            made = generate(
+                self.encoded.model,
+                source,
+                lambda states: plan.decoder.exits(self._scores(states, plan.decoder.measure)),
+                MAX_TARGET_TOKENS,
+            )
         self.texts = [text_of(row) for row in made.tokens.tolist()]
         scores = score_captions(self.texts, self._references)
         quality = {"bleu4": scores.bleu4, "cider": scores.cider}
         return Outcome(quality, self.encoded.used(image, text, made.exits[made.exits > 0]))
 
-    def lane_cosines(self) -> dict[LaneName, Tensor]:
-        """Return each lane's cosines f32[L, B] at full depth; the decoder's are of all tokens."""
+    def _scores(self, states: list[Tensor], measure: Measure) -> Tensor:
+        """Return the decoder's scores f32[L, R] of states f32[R, S, D]; all S of a row in one."""
+        if measure == "cosine":
+            return cosines(states)
+        return confidence(self.encoded.model.decoder.logits(torch.stack(states[1:])[:, :, 0]))
+
+    def lane_scores(self, measure: Measure) -> dict[LaneName, Tensor]:
+        """Return each lane's scores f32[L, B] at full depth; the decoder's are of all tokens."""
         self.run(ExitPlan())
         ids = [word_ids(text) for text in self.texts]
         previous = torch.from_numpy(pad_ids([[BOS_ID, *row] for row in ids]))
         every = torch.full((len(ids),), self.encoded.model.config.encoder_layers)
         with torch.inference_mode():
             source = self.encoded.source(every, every)
-            _, similarity = teacher_forced(self.encoded.model, source, previous)
-        tokens = similarity[:, previous != PAD_ID]
+            states, _ = teacher_forced(self.encoded.model, source, previous)
+            said = previous != PAD_ID
+            tokens = self._scores([state[said][:, None] for state in states], measure)
         return {**self.encoded.lane_cosines(), "decoder": tokens}
 
 

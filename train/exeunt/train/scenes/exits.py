@@ -1,22 +1,27 @@
 """Exit rules of the model's lanes and decoder, and what they save."""
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 
 from torch import Tensor
 
-NEVER = 2.0  # above every cosine
-ALWAYS = -1.0  # below every cosine but that of exact opposites
+NEVER = 2.0  # above every score
+ALWAYS = -1.0  # below every score but the cosine of exact opposites
+
+# What a layer's score is: how little it changed the state, or how sure it is of its answer, which
+# only the decoder's layers have.
+Measure = Literal["cosine", "confidence"]
 
 
 @dataclass(frozen=True)
 class LaneRule:
-    """Leave at the first layer whose cosine is over its threshold, the last one at the latest.
+    """Leave at the first layer whose score is over its threshold, the last one at the latest.
 
     thresholds: of each layer but the last; none at all means full depth.
     """
 
     thresholds: tuple[float, ...] = ()
+    measure: Measure = "cosine"
 
     @classmethod
     def over(cls, threshold: float, depth: int) -> Self:
@@ -28,12 +33,12 @@ class LaneRule:
         """Return the rule by which all leave after one layer, from 1."""
         return cls((NEVER,) * (layer - 1) + (ALWAYS,) * (depth - layer))
 
-    def exits(self, cosines: Tensor) -> Tensor:
-        """Return the layers i64[B], from 1, of cosines f32[L, B].
+    def exits(self, scores: Tensor) -> Tensor:
+        """Return the layers i64[B], from 1, of scores f32[L, B].
 
-        Reference: MuE, Eq. (8), (9), Algorithm 1
+        Reference: MuE, Eq. (8), (9), Algorithm 1, where scores are cosines
         """
-        over = cosines > cosines.new_tensor(self.of_depth(len(cosines)))[:, None]
+        over = scores > scores.new_tensor(self.of_depth(len(scores)))[:, None]
         over[-1] = True
         return over.int().argmax(dim=0) + 1
 

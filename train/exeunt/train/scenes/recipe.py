@@ -22,7 +22,9 @@ from exeunt.train.scenes.report import (
     Tasks,
     choose_plans,
     cut_lanes,
+    plan_of,
     print_results,
+    shipped_rules,
     trade_off,
 )
 from exeunt.train.scenes.stream import TrainStream
@@ -121,26 +123,30 @@ def choose_exits(out: Path, recipe: ScenesRecipe, console: Console) -> dict[str,
         "entailment": EntailmentTask(model, load_entailment("calibration"), **lanes),
         "caption": CaptionTask(model, load_captions("calibration"), **lanes),
     }
-    plans = choose_plans(tasks, by_layer=True)
-    results = {
+    results: dict[str, Any] = {
         "split": "calibration",
         "recipe": recipe.model_dump(),
         "cut": cut_lanes(tasks),
         "one_threshold": trade_off(tasks, choose_plans(tasks, by_layer=False)),
-        "by_layer": trade_off(tasks, plans),
+        "by_layer": trade_off(tasks, choose_plans(tasks)),
+        "confidence": trade_off(tasks, choose_plans(tasks, measure="confidence")),
     }
+    results["shipped"] = {task: shipped_rules(results, task) for task in tasks}
     write_json(out / "results.json", results)
     print_results(console, results)
     if recipe.decomposition:
-        chosen_plans = {task: by[FLOORS[task][0]] for task, by in plans.items()}
-        write_exit_policy(out, chosen_plans, recipe.encoder_layers, recipe.decoder_layers)
+        plans = {
+            task: plan_of(results[rules][task][f"{FLOORS[task][0]:g}"]["plan"])
+            for task, rules in results["shipped"].items()
+        }
+        write_exit_policy(out, plans, recipe.encoder_layers, recipe.decoder_layers)
     return results
 
 
 def write_exit_policy(
     out: Path, plans: Mapping[str, ExitPlan], encoder_layers: int, decoder_layers: int
 ) -> None:
-    """Write the exit policy that export puts into the bundle: a cosine over each threshold.
+    """Write the exit policy that export puts into the bundle: a score over each threshold.
 
     Args:
         out: the checkpoint directory.
@@ -163,4 +169,4 @@ def _rule(rule: LaneRule, depth: int) -> dict[str, object]:
     thresholds = rule.of_depth(depth)
     if min(thresholds) >= NEVER:
         return {"criterion": "never"}
-    return {"criterion": "cosine", "threshold": [min(one, 1.0) for one in thresholds]}
+    return {"criterion": rule.measure, "threshold": [min(one, 1.0) for one in thresholds]}

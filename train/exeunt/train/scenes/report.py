@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exeunt.train.scenes.evaluation import CaptionTask, EntailmentTask, Outcome, Task
-from exeunt.train.scenes.exits import ExitPlan, LaneRule, LayersUsed
+from exeunt.train.scenes.exits import ExitPlan, LaneRule, LayersUsed, Measure
 from exeunt.train.scenes.search import best, kept_share, search
 
 Tasks = Mapping[str, Task]
@@ -18,10 +18,12 @@ Tasks = Mapping[str, Task]
 FLOORS = {"entailment": (0.99, 0.995, 0.98, 0.95), "caption": (0.96, 0.98, 0.94, 0.9)}
 # Of what a floor allows to lose, the part that is kept back: other data loses a little more.
 MARGIN = 0.2
+RULES = ("one_threshold", "by_layer", "confidence")
 PARTS = {
     "cut": "lanes cut at half depth",
     "one_threshold": "one cosine threshold a lane",
     "by_layer": "a cosine threshold a layer",
+    "confidence": "a threshold a layer, on the decoder's confidence",
 }
 
 
@@ -69,16 +71,19 @@ def cut_lanes(tasks: Tasks) -> dict[str, dict[str, dict[str, Any]]]:
     return results
 
 
-def choose_plans(tasks: Tasks, *, by_layer: bool) -> dict[str, dict[float, ExitPlan]]:
+def choose_plans(
+    tasks: Tasks, *, by_layer: bool = True, measure: Measure = "cosine"
+) -> dict[str, dict[float, ExitPlan]]:
     """Return, for each task and floor, the plan with the largest reduction that keeps the floor.
 
     Args:
         tasks: of held-out data; choosing on the test data would flatter.
         by_layer: a threshold for each layer, or one for all layers of a lane.
+        measure: of the decoder's layers.
     """
     chosen: dict[str, dict[float, ExitPlan]] = {}
     for name, task in tasks.items():
-        points = search(task, min(FLOORS[name]), by_layer=by_layer)
+        points = search(task, min(FLOORS[name]), by_layer=by_layer, measure=measure)
         chosen[name] = {
             floor: best(points, floor + MARGIN * (1.0 - floor)).plan for floor in FLOORS[name]
         }
@@ -86,8 +91,11 @@ def choose_plans(tasks: Tasks, *, by_layer: bool) -> dict[str, dict[float, ExitP
 
 
 def plan_record(plan: ExitPlan) -> dict[str, Any]:
-    """Return a plan as JSON: the thresholds of each lane's layers but the last."""
-    return {lane: list(rule.thresholds) for lane, rule in vars(plan).items()}
+    """Return a plan as JSON: each lane's measure, and the thresholds of its layers but the last."""
+    return {
+        lane: {"measure": rule.measure, "thresholds": list(rule.thresholds)}
+        for lane, rule in vars(plan).items()
+    }
 
 
 def trade_off(
@@ -105,6 +113,17 @@ def trade_off(
             record = outcome_record(task.run(plan), full, task.metrics)
             results[name][f"{floor:g}"] = {"plan": plan_record(plan), **record}
     return results
+
+
+def shipped_rules(results: Mapping[str, Any], task: str) -> str:
+    """Return which kind of rules saves most at the task's goal, where they were chosen.
+
+    Cosines alone, as MuE has them, unless the decoder's confidence saves a hundredth more.
+    """
+    goal = f"{FLOORS[task][0]:g}"
+    saved = {rules: results[rules][task][goal]["reduction"] for rules in RULES}
+    cosine = max(("by_layer", "one_threshold"), key=lambda rules: saved[rules])
+    return "confidence" if saved["confidence"] > saved[cosine] + 0.01 else cosine
 
 
 def results_table(title: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -143,7 +162,7 @@ def report(directory: Path, console: Console, split: str = "test") -> dict[str, 
         "caption": CaptionTask(model, load_captions(split), decomposition=not joint),
     }
     results: dict[str, Any] = {"split": split, "cut": cut_lanes(tasks)}
-    for part in ("one_threshold", "by_layer"):
+    for part in RULES:
         plans = {
             task: {float(floor): plan_of(record["plan"]) for floor, record in records.items()}
             for task, records in recorded[part].items()
@@ -155,7 +174,12 @@ def report(directory: Path, console: Console, split: str = "test") -> dict[str, 
 
 def plan_of(record: Mapping[str, Any]) -> ExitPlan:
     """Return the plan that `plan_record` wrote."""
-    return ExitPlan(**{lane: LaneRule(tuple(thresholds)) for lane, thresholds in record.items()})
+    return ExitPlan(
+        **{
+            lane: LaneRule(tuple(rule["thresholds"]), rule["measure"])
+            for lane, rule in record.items()
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from exeunt.train.scenes.evaluation import LaneName, Outcome
-from exeunt.train.scenes.exits import ExitPlan, LaneRule
+from exeunt.train.scenes.exits import ExitPlan, LaneRule, Measure
 
 NUM_THRESHOLDS = 8  # tried after each layer
 SMALLEST_LOSS = 1e-4  # of quality; what costs less is free
@@ -26,8 +26,8 @@ class Task(Protocol):
         """Return the names of the qualities that must be kept."""
         ...
 
-    def lane_cosines(self) -> dict[LaneName, Tensor]:
-        """Return the cosines f32[L, N] of each lane at full depth."""
+    def lane_scores(self, measure: Measure) -> dict[LaneName, Tensor]:
+        """Return the scores f32[L, N] of each lane at full depth; the encoder's are cosines."""
         ...
 
     def run(self, plan: ExitPlan) -> Outcome:
@@ -55,15 +55,15 @@ def kept_share(outcome: Outcome, full: Outcome, metrics: Sequence[str]) -> float
     )
 
 
-def candidates(cosines: Tensor) -> list[float]:
+def candidates(scores: Tensor) -> list[float]:
     """Return thresholds in falling order, each of which lets a further part of the rows leave.
 
     Args:
-        cosines: f32[N], of rows after a layer.
+        scores: f32[N], of rows after a layer.
     """
     shares = 1.0 - torch.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
-    # Below the smallest cosine at last, so that all leave.
-    found = torch.quantile(cosines.float(), shares) - 1e-4
+    # Below the smallest score at last, so that all leave.
+    found = torch.quantile(scores.float(), shares) - 1e-4
     return sorted({round(float(value), 4) for value in found}, reverse=True)
 
 
@@ -76,37 +76,38 @@ class _Dial:
     left: list[float]
     tried: tuple[Point, Point] | None = None  # from where, and what the next step gave
 
-    def step(self, here: Point, cosines: Tensor, run: Callable[[ExitPlan], Point]) -> Point | None:
+    def step(self, here: Point, scores: Tensor, run: Callable[[ExitPlan], Point]) -> Point | None:
         """Return what one more step gives; None at the end."""
         if self.tried is None or self.tried[0] is not here:
-            plan = self._next(here.plan, len(cosines), cosines)
+            plan = self._next(here.plan, scores)
             if plan is None:
                 return None
             self.tried = here, run(plan)
         return self.tried[1]
 
-    def _next(self, plan: ExitPlan, depth: int, cosines: Tensor) -> ExitPlan | None:
+    def _next(self, plan: ExitPlan, scores: Tensor) -> ExitPlan | None:
         """Return the plan after one more step, which lets some row leave earlier; None at the end.
 
         Args:
             plan: as it is now.
-            depth: of the lane.
-            cosines: f32[L, N] of the lane's rows.
+            scores: f32[L, N] of the lane's rows.
         """
         rule: LaneRule = getattr(plan, self.lane)
-        now = rule.exits(cosines)
+        now = rule.exits(scores)
         while self.left:
-            thresholds = list(rule.of_depth(depth)[:-1])
+            thresholds = list(rule.of_depth(len(scores))[:-1])
             for place in self.places:
                 thresholds[place] = min(thresholds[place], self.left[0])
-            lowered = LaneRule(tuple(thresholds))
-            if not torch.equal(lowered.exits(cosines), now):
+            lowered = replace(rule, thresholds=tuple(thresholds))
+            if not torch.equal(lowered.exits(scores), now):
                 return replace(plan, **{self.lane: lowered})
             self.left.pop(0)
         return None
 
 
-def search(task: Task, floor: float, *, by_layer: bool = True) -> list[Point]:
+def search(
+    task: Task, floor: float, *, by_layer: bool = True, measure: Measure = "cosine"
+) -> list[Point]:
     """Lower thresholds step by step from full depth; return every plan on the way.
 
     Each step is the one that saves most for what it loses. What a step was worth before others were
@@ -116,22 +117,23 @@ def search(task: Task, floor: float, *, by_layer: bool = True) -> list[Point]:
         task: of held-out data.
         floor: share of full depth's quality below which no plan is followed.
         by_layer: a threshold for each layer, or as MuE one for all layers of a lane.
+        measure: of the decoder's layers.
     """
-    cosines = task.lane_cosines()
-    dials = _dials(cosines, by_layer)
+    scores = task.lane_scores(measure)
+    dials = _dials(scores, by_layer)
     full = task.run(ExitPlan())
 
     def run(plan: ExitPlan) -> Point:
         outcome = task.run(plan)
         return Point(plan, outcome, kept_share(outcome, full, task.metrics))
 
-    here = Point(ExitPlan(), full, 1.0)
+    here = Point(ExitPlan(decoder=LaneRule(measure=measure)), full, 1.0)
     path = [here]
     queue = [(-float("inf"), place) for place in range(len(dials))]
     while queue:
         _, place = heapq.heappop(queue)
         dial = dials[place]
-        there = dial.step(here, cosines[dial.lane], run)
+        there = dial.step(here, scores[dial.lane], run)
         if there is None or there.kept < floor:
             continue  # further steps of this dial lose more
         worth = _worth(here, there)
@@ -149,9 +151,9 @@ def _worth(here: Point, there: Point) -> float:
     return saved / max(here.kept - there.kept, SMALLEST_LOSS)
 
 
-def _dials(cosines: dict[LaneName, Tensor], by_layer: bool) -> list[_Dial]:
+def _dials(scores: dict[LaneName, Tensor], by_layer: bool) -> list[_Dial]:
     dials = []
-    for lane, found in cosines.items():
+    for lane, found in scores.items():
         places = range(len(found) - 1)
         if by_layer:
             dials += [_Dial(lane, (place,), candidates(found[place])) for place in places]
