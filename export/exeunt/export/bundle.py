@@ -16,7 +16,8 @@ from exeunt.engine.exit_policy import ExitPolicy, compile_policy, load_exit_poli
 from exeunt.engine.validation import first_problem
 from exeunt.export.bundle_writer import check_out, staged
 from exeunt.export.errors import ExportError
-from exeunt.export.families.registry import find_family
+from exeunt.export.families.options import DEFAULTS, SourceOptions
+from exeunt.export.families.registry import describe
 from exeunt.export.layout import ExportLayout, keep_layout, keep_quicker
 from exeunt.export.onnx_writer import write_segment
 from exeunt.export.parity.of_bundle import measure_bundle
@@ -49,6 +50,7 @@ def export_bundle(
     out: Path,
     *,
     family: str | None = None,
+    options: SourceOptions = DEFAULTS,
     name: str | None = None,
     exit_policy: Path | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
@@ -64,6 +66,7 @@ def export_bundle(
         source: a checkpoint directory.
         out: where the bundle goes; missing or empty, or with `overwrite` another bundle.
         family: the family's name; recognised from the checkpoint by default.
+        options: what the checkpoint does not say: task, labels, tokenizer, official quirks.
         name: the bundle's name; the family's own by default.
         exit_policy: a YAML file that the bundle carries as its recommendation; the checkpoint's
             own `exit_policy.yaml`, where it has one, by default.
@@ -90,7 +93,7 @@ def export_bundle(
     runner = backend or _default_backend()
     tell("load the checkpoint", 0, 1)
     return write_bundle(
-        find_family(source, family).describe(source),
+        describe(source, family, options),
         out,
         name=name,
         exit_policy=policy,

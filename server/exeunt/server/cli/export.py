@@ -32,6 +32,25 @@ def command(
     family: Annotated[
         str | None, typer.Option(help="Model family; recognised from config.json by default.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the bundle answers; the task that the checkpoint's head fits."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="A tokenizer.json, or a directory with one; without it the bundle takes raw"
+            " tensors only, unless the checkpoint has its own."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="The answers' names: a JSON list, or one a line, as in training."),
+    ] = None,
+    parity: Annotated[
+        list[str] | None,
+        typer.Option(help="An official quirk to keep, by name; may be given again."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="The bundle's name; the family's own by default.")
     ] = None,
@@ -72,6 +91,8 @@ def command(
 
         exeunt export my-checkpoint my-bundle --exit-policy policy.yaml --overwrite
 
+        exeunt export my-uniter my-bundle --tokenizer tokenizer.json --labels answers.json
+
         exeunt export my-checkpoint my-int8-bundle --precision int8
     """
     from exeunt.export.requirements import require_libraries
@@ -81,18 +102,20 @@ def command(
     from rich.progress import Progress
 
     from exeunt.export.bundle import export_bundle
+    from exeunt.export.families.options import SourceOptions
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("start", total=None)
+        shown = bar.add_task("start", total=None)
 
         def progress(step: str, done: int, steps: int) -> None:
-            bar.update(task, description=step, completed=done, total=steps)
+            bar.update(shown, description=step, completed=done, total=steps)
 
         report = export_bundle(
             source,
             out,
             family=family,
+            options=SourceOptions(task, labels, tokenizer, tuple(parity or ())),
             name=name,
             exit_policy=exit_policy,
             tolerance=tolerance,
