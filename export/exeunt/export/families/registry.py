@@ -7,6 +7,11 @@ from pathlib import Path
 from exeunt.export.errors import ExportError
 from exeunt.export.families.base import Family
 from exeunt.export.families.demo_family import DemoFamily
+from exeunt.export.families.hf.blip import BlipFamily
+from exeunt.export.families.hf.clip import ClipFamily
+from exeunt.export.families.hf.lxmert import LxmertFamily
+from exeunt.export.families.hf.vilt import ViltFamily
+from exeunt.export.families.hf.visualbert import VisualBertFamily
 from exeunt.export.families.ofa.family import OfaFamily
 from exeunt.export.families.options import DEFAULTS, SourceOptions
 from exeunt.export.families.state_dict import MisfitError
@@ -20,6 +25,11 @@ FAMILIES: dict[str, Family] = {
         DemoFamily(),
         OfaFamily(),
         UniterFamily(),
+        ViltFamily(),
+        VisualBertFamily(),
+        LxmertFamily(),
+        ClipFamily(),
+        BlipFamily(),
     )
 }
 

@@ -1,7 +1,7 @@
-"""The pre-LN encoder layer of vision transformers: of CLIP, BLIP, ViLT and X-VLM's image lane.
+"""The pre-LN encoder layer of vision transformers: of CLIP, BLIP and X-VLM's image lane.
 
 The parameters are named as in CLIP's checkpoints: `self_attn.q_proj.weight`, `layer_norm1.bias`,
-`mlp.fc1.weight`, and so on; other families rename theirs on loading.
+`mlp.fc1.weight`, and so on. BLIP's differ in attention alone (`fused`); ViLT's have BERT's names.
 """
 
 from typing import Literal
@@ -34,30 +34,52 @@ def causal_bias(tokens: int, like: Tensor) -> Tensor:
 class VitAttention(nn.Module):
     """Multi-head self-attention with its output projection."""
 
-    def __init__(self, hidden: int, heads: int, *, bias: bool = True) -> None:
+    def __init__(self, hidden: int, heads: int) -> None:
         super().__init__()
         if hidden % heads:
             raise ValueError(f"hidden size {hidden} is not a multiple of {heads} heads")
         self.num_heads = heads
-        self.q_proj = nn.Linear(hidden, hidden, bias=bias)
-        self.k_proj = nn.Linear(hidden, hidden, bias=bias)
-        self.v_proj = nn.Linear(hidden, hidden, bias=bias)
+        self.q_proj = nn.Linear(hidden, hidden)
+        self.k_proj = nn.Linear(hidden, hidden)
+        self.v_proj = nn.Linear(hidden, hidden)
         self.out_proj = nn.Linear(hidden, hidden)
 
     def forward(self, hidden: Tensor, bias: Tensor | None) -> Tensor:
         """Return f32[B, T, D]; `bias` is added to the scores [B, heads, T, T]."""
-        batch, tokens, width = hidden.shape
-        size = width // self.num_heads
-
-        def split(projected: Tensor) -> Tensor:
-            return projected.view(batch, tokens, self.num_heads, size).transpose(1, 2)
-
-        query, key = split(self.q_proj(hidden)), split(self.k_proj(hidden))
-        scores = query @ key.transpose(-1, -2) * size**-0.5
-        weights = torch.softmax(scores if bias is None else scores + bias, dim=-1)
-        mixed = (weights @ split(self.v_proj(hidden))).transpose(1, 2)
-        attended: Tensor = self.out_proj(mixed.reshape(batch, tokens, width))
+        query, key, value = self.q_proj(hidden), self.k_proj(hidden), self.v_proj(hidden)
+        attended: Tensor = self.out_proj(_mixed(query, key, value, self.num_heads, bias))
         return attended
+
+
+class FusedVitAttention(nn.Module):
+    """The same with one projection to queries, keys and values, as BLIP has it."""
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        if hidden % heads:
+            raise ValueError(f"hidden size {hidden} is not a multiple of {heads} heads")
+        self.num_heads = heads
+        self.qkv = nn.Linear(hidden, 3 * hidden)
+        self.projection = nn.Linear(hidden, hidden)
+
+    def forward(self, hidden: Tensor, bias: Tensor | None) -> Tensor:
+        """Return f32[B, T, D]; `bias` is added to the scores [B, heads, T, T]."""
+        query, key, value = self.qkv(hidden).chunk(3, dim=-1)
+        attended: Tensor = self.projection(_mixed(query, key, value, self.num_heads, bias))
+        return attended
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+    """Return the values f32[B, T, D] mixed by scaled dot-product attention."""
+    batch, tokens, width = query.shape
+    size = width // heads
+
+    def split(projected: Tensor) -> Tensor:
+        return projected.reshape(batch, tokens, heads, size).transpose(1, 2)
+
+    scores = split(query) @ split(key).transpose(-1, -2) * size**-0.5  # [B, heads, T, T]
+    weights = torch.softmax(scores if bias is None else scores + bias, dim=-1)
+    return (weights @ split(value)).transpose(1, 2).reshape(batch, tokens, width)
 
 
 class VitMlp(nn.Module):
@@ -85,7 +107,7 @@ class VitLayer(nn.Module):
         eps: of both norms.
         activation: of the feed-forward network.
         causal: whether a token sees none of those after it.
-        bias: whether the projections to queries, keys and values have one.
+        fused: whether one projection makes queries, keys and values.
     """
 
     def __init__(
@@ -97,12 +119,12 @@ class VitLayer(nn.Module):
         eps: float = 1e-5,
         activation: Activation = "gelu",
         causal: bool = False,
-        bias: bool = True,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         self.causal = causal
         self.layer_norm1 = nn.LayerNorm(hidden, eps=eps)
-        self.self_attn = VitAttention(hidden, heads, bias=bias)
+        self.self_attn = (FusedVitAttention if fused else VitAttention)(hidden, heads)
         self.layer_norm2 = nn.LayerNorm(hidden, eps=eps)
         self.mlp = VitMlp(hidden, ffn, activation)
 
@@ -123,28 +145,3 @@ class VitLayer(nn.Module):
         hidden = hidden + self.self_attn(self.layer_norm1(hidden), bias)
         following: Tensor = hidden + self.mlp(self.layer_norm2(hidden))
         return following
-
-
-class VitPatches(nn.Module):
-    """An image as [CLS] and its patches, row by row, each with its position.
-
-    Args:
-        hidden: the width D.
-        image_size, patch: pixels a side.
-        bias: whether the patches' projection has one.
-    """
-
-    def __init__(self, hidden: int, image_size: int, patch: int, *, bias: bool = True) -> None:
-        super().__init__()
-        if image_size % patch:
-            raise ValueError(f"image size {image_size} is not a multiple of the patch size {patch}")
-        tokens = 1 + (image_size // patch) ** 2
-        self.class_embedding = nn.Parameter(torch.zeros(hidden))
-        self.patch_embedding = nn.Conv2d(3, hidden, patch, stride=patch, bias=bias)
-        self.position_embedding = nn.Embedding(tokens, hidden)
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Return tokens f32[B, 1 + P, D] of `pixel_values` f32[B, 3, H, W]."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
-        first = self.class_embedding.expand(patches.shape[0], 1, -1)
-        return torch.cat([first, patches], dim=1) + self.position_embedding.weight
