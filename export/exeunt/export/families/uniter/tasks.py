@@ -17,7 +17,11 @@ from exeunt.export.families.uniter.model import Uniter
 from exeunt.export.layers.paired import PairedAttentionHead
 
 # Keys of official files that a task's inference does not read.
-UNREAD: Mapping[str, tuple[str, ...]] = {"itm": ("rank_output.*",), "retrieval": ("itm_output.*",)}
+UNREAD: Mapping[str, tuple[str, ...]] = {
+    "itm": ("rank_output.*",),
+    "retrieval": ("itm_output.*",),
+    "nlvr2": ("uniter.encoder.EElayer.*.pooler.*",),
+}
 
 
 class UniterForTask(nn.Module):
