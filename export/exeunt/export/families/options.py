@@ -119,7 +119,7 @@ def read_labels(options: SourceOptions, classes: int) -> tuple[str, ...]:
 
 
 def _listed(file: Path) -> object:
-    """Return a file's labels: a list, a mapping of labels to places, or lines."""
+    """Return a file's labels: a list, a mapping of or to places, or lines."""
     if file.suffix != ".json":
         try:
             return file.read_text(encoding="utf-8").splitlines()
@@ -130,14 +130,15 @@ def _listed(file: Path) -> object:
     content = read_json(file)
     if not isinstance(content, dict):
         return content
-    # Official files map an answer to its place (`ans2label.json`).
-    places = list(content.values())
-    if sorted(map(str, places)) != sorted(map(str, range(len(places)))):
-        raise ExportError(
-            f"{file} maps labels to {places[:3]} ...: expected the places from 0 to"
-            f" {len(places) - 1}, each once"
-        )
-    return [label for label, _ in sorted(content.items(), key=lambda item: int(item[1]))]
+    # Official files map answers to places (`ans2label.json`), or places to answers.
+    for places, labels in ((content.values(), content), (content, content.values())):
+        order = {str(place): label for place, label in zip(places, labels, strict=True)}
+        if set(order) == {str(place) for place in range(len(content))}:
+            return [order[str(place)] for place in range(len(content))]
+    raise ExportError(
+        f"{file} has the keys {list(content)[:3]} ...: expected labels with the places from 0 to"
+        f" {len(content) - 1}, or these places with labels, each once"
+    )
 
 
 def tokenizer_file(options: SourceOptions, rows: int, *, spare: int = 0) -> Path | None:

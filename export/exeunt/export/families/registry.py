@@ -25,6 +25,8 @@ FAMILIES: dict[str, Family] = {
         DemoFamily(),
         OfaFamily(),
         UniterFamily(),
+        UniterFamily("villa"),
+        UniterFamily("uniter-msd", exits=True),
         ViltFamily(),
         VisualBertFamily(),
         LxmertFamily(),

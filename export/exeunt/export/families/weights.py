@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,7 +107,9 @@ def load_pickle(file: Path) -> object:
         ExportError: it is damaged, or holds objects that could run code.
     """
     try:
-        with torch.serialization.safe_globals(list(ALLOWED)):
+        with torch.serialization.safe_globals(list(ALLOWED)), warnings.catch_warnings():
+            # What torch cannot read of another protocol it refuses; there is nothing to warn of.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ExportError(

@@ -38,6 +38,7 @@ from exeunt.export.plan import BundlePlan, TensorMap
 
 PAD_TO_MULTIPLE = 4  # of words and of regions
 EXAMPLE_BATCH, EXAMPLE_WORDS, EXAMPLE_REGIONS = 3, 7, 9  # no two sizes alike
+FAMILY = "uniter"
 EXIT = "uniter.encoder.EElayer."
 REINIT = "reinit-poolers"
 PARITY = {
@@ -54,16 +55,26 @@ UNUSED = (
 )
 
 
-class UniterFamily:
-    """UNITER, VILLA and UNITER-MSD, which share their format."""
+KEYS = (
+    "uniter.embeddings.word_embeddings.weight",
+    "uniter.img_embeddings.img_linear.weight",
+    "uniter.img_embeddings.pos_layer_norm.weight",
+    "uniter.encoder.layer.*.attention.self.query.weight",
+)
 
-    name = "uniter"
-    keys = (
-        "uniter.embeddings.word_embeddings.weight",
-        "uniter.img_embeddings.img_linear.weight",
-        "uniter.img_embeddings.pos_layer_norm.weight",
-        "uniter.encoder.layer.*.attention.self.query.weight",
-    )
+
+class UniterFamily:
+    """UNITER, and those who share its format: VILLA adds nothing, UNITER-MSD exits.
+
+    Args:
+        name: of the family. Files of all of them are recognised as UNITER's, with what they hold.
+        exits: whether a checkpoint without exits is refused.
+    """
+
+    def __init__(self, name: str = FAMILY, *, exits: bool = False) -> None:
+        self.name = name
+        self.keys = (*KEYS, f"{EXIT}*.pooler.dense.weight") if exits else KEYS
+        self._exits = exits
 
     def detect(self, source: Path) -> bool:
         """Return whether there is a `log/model.json`, as only official code writes it."""
@@ -71,12 +82,17 @@ class UniterFamily:
             config = json.loads((source / "log/model.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return False
-        return isinstance(config, dict) and "num_hidden_layers" in config
+        named = self.name == FAMILY
+        return named and isinstance(config, dict) and "num_hidden_layers" in config
 
     def describe(self, source: Path, options: SourceOptions = DEFAULTS) -> BundlePlan:
         """Load the checkpoint and cut it; see `Family.describe`."""
         check_parity(self.name, options, PARITY)
         weights = read_state_dict(source)
+        if self._exits and not has_exits(weights):
+            raise MisfitError(
+                f"{weights.file} has no exits: expected {EXIT}0.*", tuple(weights.tensors)
+            )
         sizes = read_sizes(source, weights)
         name = _task(self.name, weights, options)
         model = _load(sizes, weights, name, options)
@@ -117,6 +133,11 @@ class UniterFamily:
         )
 
 
+def has_exits(weights: Weights) -> bool:
+    """Return whether a checkpoint has exit heads, as UNITER-MSD writes them."""
+    return any(name.startswith(EXIT) for name in weights.tensors)
+
+
 def _task(family: str, weights: Weights, options: SourceOptions) -> str:
     fitting = fitting_tasks(weights)
     if not fitting:
@@ -132,9 +153,8 @@ def _task(family: str, weights: Weights, options: SourceOptions) -> str:
 def _load(sizes: UniterSizes, weights: Weights, task: str, options: SourceOptions) -> UniterForTask:
     """Return the model in eval mode, with the checkpoint's weights."""
     classes = int(weights.tensors[TASKS[task].output].shape[0])
-    exits = any(name.startswith(EXIT) for name in weights.tensors)
     try:
-        model = UniterForTask(sizes, task, classes, exits=exits)
+        model = UniterForTask(sizes, task, classes, exits=has_exits(weights))
     except ValueError as error:
         raise ExportError(f"{weights.file} describes no model: {error}") from None
     fit(model, weights, unused=(*UNUSED, *model.unread))
