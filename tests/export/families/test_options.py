@@ -42,9 +42,7 @@ def test_an_unknown_quirk_names_the_known_ones() -> None:
 def test_the_task_is_one_that_the_head_serves() -> None:
     assert chosen_task("x", SourceOptions(), ["ve", "vqa"]) == "ve"
     assert chosen_task("x", SourceOptions(task="vqa"), ["ve", "vqa"]) == "vqa"
-    with pytest.raises(
-        ExportError, match=r"--task 'nlvr2' needs a head .* its head serves ve"
-    ):
+    with pytest.raises(ExportError, match=r"--task 'nlvr2' needs a head .* its head serves ve"):
         chosen_task("x", SourceOptions(task="nlvr2"), ["ve", "vqa"])
 
 
