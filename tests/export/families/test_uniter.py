@@ -2,15 +2,18 @@
 
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from exeunt.engine import Engine
 from exeunt.engine.probe import LaneProbe
 from exeunt.export.bundle import export_bundle
 from exeunt.export.families.options import SourceOptions
+from exeunt.export.families.registry import describe
 from tests.export.families.uniter_reference import (
     LAYERS,
     Array,
@@ -130,3 +133,27 @@ def test_a_group_leaves_by_cosine(open_uniter: Open) -> None:
     policy = {"tasks": {"default": {"joint": {"any": [rule]}}}}
     engine.replace_exit_policy(type(engine.policy).model_validate(policy))
     assert [answer.exit_layer for answer in engine.run(tensors)] == [1]
+
+
+def test_inputs_follow_the_checkpoint_and_the_tokenizer(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "ve")
+    plan = describe(tmp_path)
+    assert plan.inputs.text is None
+    assert plan.inputs.regions is not None
+    assert (plan.inputs.regions.box_columns, plan.inputs.regions.max_regions) == (7, 12)
+    assert {name: bucket.most for name, bucket in plan.buckets.items()} == {"S": 16, "R": 12}
+    words = {f"w{place}": place for place in range(60)}
+    tokenizer = tmp_path / "tokenizer.json"
+    Tokenizer(models.WordLevel(words, unk_token="w0")).save(str(tokenizer))
+    plan = describe(tmp_path, options=SourceOptions(tokenizer=tokenizer))
+    assert plan.inputs.text is not None
+    assert plan.inputs.text.max_tokens == 16
+    assert plan.files == {"tokenizer.json": tokenizer}
+
+
+def test_labels_replace_the_official_ones(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "source", "ve")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("no\nyes\nperhaps\n")
+    plan = describe(tmp_path / "source", options=SourceOptions(labels=labels))
+    assert plan.tasks[0].labels == ("no", "yes", "perhaps")
