@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.engine import Engine
+from tests.parity.adapters.cosine import cosine_exits
 from tests.parity.adapters.images import image_states, tensors, text_states
 from tests.support.goldens import (
     EXPECTED,
@@ -42,6 +43,10 @@ def read(folder: Path) -> Mapping[str, Golden]:
         samples=samples,
         states=[image_states(expected), text_states("text", inputs, expected)],
         logits=[Logits("match", final=expected["logits_per_image_diag"][:, None])],
-        checks={"embeddings": embeddings, "pairs": pairs},
+        checks={
+            "embeddings": embeddings,
+            "pairs": pairs,
+            "cosine": cosine_exits(tensors(inputs, range(samples))),
+        },
     )
     return {"": golden}

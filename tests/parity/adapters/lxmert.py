@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.parity.adapters.cosine import cosine_exits
 from tests.support.goldens import (
     EXPECTED,
     INPUTS,
@@ -34,6 +35,7 @@ def read(folder: Path) -> Mapping[str, Golden]:
         samples=len(expected["logits"]),
         states=states,
         logits=[Logits("fusion", final=expected["logits"])],
+        checks={"cosine": cosine_exits(tensors(inputs, range(len(expected["logits"]))))},
     )
     return {"": golden}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.engine import Engine
+from tests.parity.adapters.cosine import cosine_exits
 from tests.parity.adapters.sequences import padded_words, text_then_patches
 from tests.support.goldens import (
     EXPECTED,
@@ -51,7 +52,7 @@ def read(folder: Path) -> Mapping[str, Golden]:
             )
         ],
         logits=[Logits(LANE, final=logits), Logits(LANE, final=expected["logits_unpatched"])],
-        checks={"cropped": alone},
+        checks={"cropped": alone, "cosine": cosine_exits(tensors(inputs, range(len(hidden))))},
     )
     return {"": golden}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.engine import Engine
+from tests.parity.adapters.cosine import cosine_exits
 from tests.parity.adapters.sequences import padded_words, text_then_regions
 from tests.support.goldens import (
     EXPECTED,
@@ -49,13 +50,14 @@ def read(folder: Path) -> Mapping[str, Golden]:
             last = found.logits[max(found.logits)]
             np.testing.assert_allclose(last[0], logits[row], atol=TOLERANCE, rtol=0)
 
+    everything = tensors(inputs, range(len(hidden)), typed)
     golden = Golden(
         folder,
         tensors=lambda samples: tensors(inputs, samples, typed),
         samples=len(hidden),
         states=[States(LANE, by_layer(hidden), valid, places)],
         logits=[Logits(LANE, final=logits)],
-        checks={"cropped": alone},
+        checks={"cropped": alone, "cosine": cosine_exits(everything)},
     )
     return {"": golden}
 

@@ -27,7 +27,13 @@ class LayerLayout(StrEnum):
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="Checkpoint directory.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Checkpoint directory, or a model's name on Hugging Face's hub (org/name).",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Where the bundle goes.", show_default=False)],
     family: Annotated[
         str | None, typer.Option(help="Model family; recognised from config.json by default.")
@@ -91,6 +97,8 @@ def command(
 
         exeunt export my-checkpoint my-bundle --exit-policy policy.yaml --overwrite
 
+        exeunt export dandelin/vilt-b32-finetuned-vqa my-bundle
+
         exeunt export my-uniter my-bundle --tokenizer tokenizer.json --labels answers.json
 
         exeunt export my-checkpoint my-int8-bundle --precision int8
@@ -102,8 +110,10 @@ def command(
     from rich.progress import Progress
 
     from exeunt.export.bundle import export_bundle
+    from exeunt.export.families.hf.hub import local_checkpoint
     from exeunt.export.families.options import SourceOptions
 
+    checkpoint = local_checkpoint(source)
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as bar:
         shown = bar.add_task("start", total=None)
@@ -112,7 +122,7 @@ def command(
             bar.update(shown, description=step, completed=done, total=steps)
 
         report = export_bundle(
-            source,
+            checkpoint,
             out,
             family=family,
             options=SourceOptions(task, labels, tokenizer, tuple(parity or ())),

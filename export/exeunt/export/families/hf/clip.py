@@ -13,7 +13,6 @@ from exeunt.engine.bundle.manifest import LaneSpec, TaskSpec
 from exeunt.engine.bundle.tensors import TensorSpec
 from exeunt.export.families.hf.config import (
     find_task,
-    find_tokenizer,
     load,
     peek,
     read_config,
@@ -54,7 +53,7 @@ class ClipFamily:
 
     def describe(self, source: Path, options: SourceOptions = DEFAULTS) -> BundlePlan:
         """Load the checkpoint and cut it; see `Family.describe`."""
-        check_options(self.name, options, takes=("task", "tokenizer"))
+        check_options(self.name, options, takes=("task",))
         config = read_config(source, ClipConfig)
         task = chosen_task(self.name, options, [find_task(source, config, TASKS)])
         model = load(source, lambda _: ClipModel(config), unused=BUFFERS)
@@ -79,7 +78,6 @@ class ClipFamily:
             whole=lambda given: {SIMILARITY: model(given)},
             draw=draw,
             lengths=text_lengths(positions),
-            files=find_tokenizer(source, options, config.text_config.vocab_size),
             buckets=text_buckets(positions),
         )
 

@@ -17,7 +17,7 @@ from exeunt.export.families.options import (
     read_labels,
     tokenizer_file,
 )
-from exeunt.export.families.state_dict import fit
+from exeunt.export.families.state_dict import MisfitError, fit
 from exeunt.export.families.weights import Weights, read_state_dict
 
 CONFIG_FILE = "config.json"
@@ -71,16 +71,24 @@ def find_task(source: Path, config: HfConfig, tasks: Mapping[str, str]) -> str:
         tasks: by class name, those that can be exported.
 
     Raises:
-        ExportError: its head is another one.
+        MisfitError: its head is another one.
     """
     for name in config.architectures:
         if name in tasks:
             return tasks[name]
     found = ", ".join(config.architectures) or "no class at all"
-    raise ExportError(
-        f"{source / CONFIG_FILE} names {found} under `architectures`: of {config.model_type!r},"
-        f" {', '.join(sorted(tasks))} can be exported, for their heads answer"
+    raise MisfitError(
+        f"{source / CONFIG_FILE} names {found} under `architectures`: expected"
+        f" {' or '.join(tasks)}, whose heads answer",
+        _keys(source),
     )
+
+
+def _keys(source: Path) -> tuple[str, ...]:
+    try:
+        return tuple(read_state_dict(source).tensors)
+    except ExportError:  # no weights that can be read: nothing to guess another family from
+        return ()
 
 
 def find_labels(

@@ -20,7 +20,6 @@ from exeunt.export.families.hf.config import (
     CONFIG_FILE,
     find_labels,
     find_task,
-    find_tokenizer,
     load,
     peek,
     read_config,
@@ -58,7 +57,7 @@ class ViltFamily:
 
     def describe(self, source: Path, options: SourceOptions = DEFAULTS) -> BundlePlan:
         """Load the checkpoint and cut it; see `Family.describe`."""
-        check_options(self.name, options, takes=("task", "labels", "tokenizer"))
+        check_options(self.name, options, takes=("task", "labels"))
         config = read_config(source, ViltConfig)
         task = chosen_task(self.name, options, [find_task(source, config, TASKS)])
         images = _images(source, config) if task == "nlvr2" else 1
@@ -91,7 +90,6 @@ class ViltFamily:
             whole=joint.whole,
             draw=draw,
             lengths=text_lengths(config.max_position_embeddings),
-            files=find_tokenizer(source, options, config.vocab_size),
             buckets={**text_buckets(config.max_position_embeddings), "H": side, "W": side},
         )
 
