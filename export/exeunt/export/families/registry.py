@@ -17,6 +17,7 @@ from exeunt.export.families.options import DEFAULTS, SourceOptions
 from exeunt.export.families.state_dict import MisfitError
 from exeunt.export.families.uniter.family import UniterFamily
 from exeunt.export.families.weights import read_state_dict
+from exeunt.export.families.xvlm.family import XvlmFamily
 from exeunt.export.plan import BundlePlan
 
 FAMILIES: dict[str, Family] = {
@@ -32,6 +33,8 @@ FAMILIES: dict[str, Family] = {
         LxmertFamily(),
         ClipFamily(),
         BlipFamily(),
+        XvlmFamily(),
+        XvlmFamily("efficientvlm", pruned=True),
     )
 }
 
