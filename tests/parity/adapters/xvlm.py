@@ -62,7 +62,7 @@ def golden(
         hidden = expected[f"decoder_first_hidden{suffix}"][:, :, np.newaxis]  # of one token
         states.append(States("decoder", by_layer(hidden), np.ones((samples, 1), dtype=bool)))
         logits = Logits("decoder", final=expected[f"decoder_first_logits{suffix}"])
-        checks = {
+        checks |= {
             "ranking": partial(check_ranking, everything, inputs, expected, suffix),
             "tokens": partial(check_tokens, everything),
         }
