@@ -6,6 +6,7 @@ from pathlib import Path
 
 from exeunt.export.errors import ExportError
 from exeunt.export.families.base import Family
+from exeunt.export.families.bert_exits.family import DEEBERT, PABEE
 from exeunt.export.families.demo_family import DemoFamily
 from exeunt.export.families.hf.blip import BlipFamily
 from exeunt.export.families.hf.clip import ClipFamily
@@ -35,6 +36,8 @@ FAMILIES: dict[str, Family] = {
         BlipFamily(),
         XvlmFamily(),
         XvlmFamily("efficientvlm", pruned=True),
+        DEEBERT,
+        PABEE,
     )
 }
 
