@@ -15,6 +15,7 @@ from exeunt.export.families.hf.vilt import ViltFamily
 from exeunt.export.families.hf.visualbert import VisualBertFamily
 from exeunt.export.families.ofa.family import OfaFamily
 from exeunt.export.families.options import DEFAULTS, SourceOptions
+from exeunt.export.families.oscar.family import OscarFamily
 from exeunt.export.families.state_dict import MisfitError
 from exeunt.export.families.uniter.family import UniterFamily
 from exeunt.export.families.weights import read_state_dict
@@ -36,6 +37,7 @@ FAMILIES: dict[str, Family] = {
         BlipFamily(),
         XvlmFamily(),
         XvlmFamily("efficientvlm", pruned=True),
+        OscarFamily(),
         DEEBERT,
         PABEE,
     )
