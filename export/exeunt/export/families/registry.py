@@ -18,6 +18,7 @@ from exeunt.export.families.options import DEFAULTS, SourceOptions
 from exeunt.export.families.oscar.family import OscarFamily
 from exeunt.export.families.state_dict import MisfitError
 from exeunt.export.families.uniter.family import UniterFamily
+from exeunt.export.families.vlbert.family import VlbertFamily
 from exeunt.export.families.weights import read_state_dict
 from exeunt.export.families.xvlm.family import XvlmFamily
 from exeunt.export.plan import BundlePlan
@@ -38,6 +39,7 @@ FAMILIES: dict[str, Family] = {
         XvlmFamily(),
         XvlmFamily("efficientvlm", pruned=True),
         OscarFamily(),
+        VlbertFamily(),
         DEEBERT,
         PABEE,
     )
