@@ -26,7 +26,6 @@ from exeunt.bench.workloads import (
     uniter_bundle,
     uniter_config,
 )
-from exeunt.bench.workloads.alike import AlikeWriter
 from exeunt.bench.workloads.samples import Lengths
 from exeunt.bench.workloads.uniter import uniter_base
 from exeunt.bench.workloads.uniter_plan import uniter_plan
@@ -37,6 +36,7 @@ from exeunt.engine.backends.onnxruntime.library import import_onnxruntime
 from exeunt.engine.bundle.reader import Bundle
 from exeunt.engine.config import EngineConfig
 from exeunt.engine.errors import ConfigError
+from exeunt.export.alike import AlikeWriter
 from exeunt.export.layers.bert import BertLayer
 from exeunt.export.onnx_writer import write_segment
 from exeunt.export.plan import Port, SegmentPlan

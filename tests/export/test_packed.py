@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from exeunt.bench.workloads import UniterConfig, draw_samples
-from exeunt.bench.workloads.alike import AlikeWriter
 from exeunt.bench.workloads.uniter_plan import uniter_plan
 from exeunt.engine import Engine
 from exeunt.engine.answer import Answer
 from exeunt.engine.bundle.reader import Bundle
 from exeunt.export import layout as layout_choice
+from exeunt.export.alike import AlikeWriter
 from exeunt.export.bundle import ExportReport, export_bundle, write_bundle
 from exeunt.export.errors import ExportError
 from exeunt.export.parity.report import PARITY_FILE, ParityReport

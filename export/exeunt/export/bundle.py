@@ -14,11 +14,12 @@ from exeunt.engine.bundle.reader import MANIFEST_FILE, Bundle, file_sha256
 from exeunt.engine.config import EngineConfig
 from exeunt.engine.exit_policy import ExitPolicy, compile_policy, load_exit_policy
 from exeunt.engine.validation import first_problem
+from exeunt.export.alike import AlikeWriter
 from exeunt.export.bundle_writer import check_out, staged
 from exeunt.export.errors import ExportError
-from exeunt.export.families.registry import find_family
+from exeunt.export.families.options import DEFAULTS, SourceOptions
+from exeunt.export.families.registry import describe
 from exeunt.export.layout import ExportLayout, keep_layout, keep_quicker
-from exeunt.export.onnx_writer import write_segment
 from exeunt.export.parity.of_bundle import measure_bundle
 from exeunt.export.parity.report import PARITY_FILE, ParityReport
 from exeunt.export.plan import BundlePlan, SegmentPlan
@@ -49,6 +50,7 @@ def export_bundle(
     out: Path,
     *,
     family: str | None = None,
+    options: SourceOptions = DEFAULTS,
     name: str | None = None,
     exit_policy: Path | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
@@ -64,6 +66,7 @@ def export_bundle(
         source: a checkpoint directory.
         out: where the bundle goes; missing or empty, or with `overwrite` another bundle.
         family: the family's name; recognised from the checkpoint by default.
+        options: what the checkpoint does not say: task, labels, tokenizer, official quirks.
         name: the bundle's name; the family's own by default.
         exit_policy: a YAML file that the bundle carries as its recommendation; the checkpoint's
             own `exit_policy.yaml`, where it has one, by default.
@@ -90,7 +93,7 @@ def export_bundle(
     runner = backend or _default_backend()
     tell("load the checkpoint", 0, 1)
     return write_bundle(
-        find_family(source, family).describe(source),
+        describe(source, family, options),
         out,
         name=name,
         exit_policy=policy,
@@ -117,7 +120,7 @@ def write_bundle(
     backend: Backend | None = None,
     progress: Progress | None = None,
     examples: Path | None = None,
-    write: SegmentWriter = write_segment,
+    write: SegmentWriter | None = None,
 ) -> ExportReport:
     """Write a planned model as a bundle at `out`, which appears only when all is well.
 
@@ -135,7 +138,8 @@ def write_bundle(
         backend: runs the graphs while parity is measured; ONNX Runtime by default.
         progress: called with what is being done, steps done and steps in all.
         examples: a directory with `examples.jsonl`, over which parity is measured as well.
-        write: writes a segment's graph to a file; each is measured, whoever wrote it.
+        write: writes a segment's graph to a file; each is measured, whoever wrote it. One that
+            traces segments that are alike only once, by default.
 
     Raises:
         ExportError: the plan contradicts itself, `out` cannot be written, or parity fails.
@@ -143,7 +147,7 @@ def write_bundle(
     """
     _check_tolerance(tolerance, int8_tolerance or 0.0)
     tell = progress or _silent
-    runner = backend or _default_backend()
+    runner, writer = backend or _default_backend(), write or AlikeWriter()
     plan = keep_layout(plan, layout, int8=int8_tolerance is not None)
     draft = _draft(plan, name, exit_policy)
     steps = len(plan.segments) + 3
@@ -151,7 +155,7 @@ def write_bundle(
         check_out(stage, out, overwrite=overwrite)  # nothing but the stage moves to `out`
         for done, segment in enumerate(plan.segments, 1):
             tell(f"trace {segment.name}", done, steps)
-            write(segment, stage / _file(segment))
+            writer(segment, stage / _file(segment))
         manifest = _with_files(draft, plan, stage)
         if layout == "auto" and any(lane.packed for lane in plan.lanes):
             tell("measure the layouts", steps - 2, steps)

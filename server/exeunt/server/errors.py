@@ -120,6 +120,11 @@ ERROR_TABLE: dict[str, ErrorEntry] = {
         "an image cannot be decoded, is over a cap, animated, a URL or not 8-bit RGB or grey",
         "send one PNG, JPEG, WebP, BMP or GIF frame within the caps of `limits`",
     ),
+    "regions": ErrorEntry(
+        422,
+        "regions are missing, not finite, of the wrong shape or layout, over a cap, or too many",
+        "send what a detector writes for this model, see docs/regions.md",
+    ),
     "text": ErrorEntry(
         422, "the text is empty, over the cap of characters or tokens", "shorten or write the text"
     ),

@@ -5,8 +5,8 @@ from importlib.metadata import version
 from pydantic import BaseModel, Field
 
 from exeunt.engine import Engine
-from exeunt.engine.bundle.inputs import InputsSpec
-from exeunt.engine.bundle.manifest import TaskSpec
+from exeunt.engine.bundle.inputs import BOX_LAYOUTS, InputsSpec
+from exeunt.engine.bundle.manifest import Manifest, TaskSpec
 from exeunt.engine.decoding.door import TEXT
 from exeunt.engine.decoding.options import MAX_ALLOWED, MAX_BEAMS, MAX_NGRAM
 
@@ -38,6 +38,20 @@ class TaskBody(BaseModel):
     generation: GenerationBody | None = Field(description="null where no text is generated.")
 
 
+class RegionsInfo(BaseModel):
+    """What the model takes of a detector.
+
+    feature_size: numbers a region. box_columns, box_units: as the model takes them; a request may
+    send others that are known (docs/regions.md).
+    """
+
+    feature_size: int
+    box_columns: list[str]
+    box_units: str
+    max_regions: int
+    several: int = Field(description="Regions of so many images, as a list, where above 1.")
+
+
 class InfoBody(BaseModel):
     """The served bundle. depth: layers by lane. takes: the inputs of a sample, over all tasks."""
 
@@ -45,6 +59,7 @@ class InfoBody(BaseModel):
     family: str
     version: str
     takes: list[str]
+    regions: RegionsInfo | None = Field(description="null where the model takes none.")
     tasks: list[TaskBody]
     depth: dict[str, int]
     policy_version: int
@@ -58,6 +73,7 @@ def info_of(engine: Engine) -> InfoBody:
         family=manifest.family,
         version=version("exeunt"),
         takes=_takes(manifest.inputs),
+        regions=_regions(manifest),
         tasks=[_task(engine, task) for task in manifest.tasks],
         depth={lane.name: lane.depth for lane in manifest.lanes},
         policy_version=engine.policy.version,
@@ -67,7 +83,22 @@ def info_of(engine: Engine) -> InfoBody:
 def _takes(inputs: InputsSpec) -> list[str]:
     image = inputs.image
     takes = [("images" if image.count > 1 else "image")] if image else []
+    takes += ["regions"] if inputs.regions else []
     return [*takes, *(["text"] if inputs.text else [])]
+
+
+def _regions(manifest: Manifest) -> RegionsInfo | None:
+    spec = manifest.inputs.regions
+    if spec is None:
+        return None
+    rows = max(lane.rows for lane in manifest.lanes)
+    return RegionsInfo(
+        feature_size=spec.feature_size,
+        box_columns=list(BOX_LAYOUTS[spec.box_columns]),
+        box_units=spec.box_units,
+        max_regions=spec.max_regions,
+        several=rows if manifest.tensors[spec.features].per == "row" else 1,
+    )
 
 
 def _task(engine: Engine, task: TaskSpec) -> TaskBody:

@@ -20,10 +20,16 @@ _ANSWER = {"$ref": _REF.format(model="AnswerBody")}
 _FORM_SCHEMA: dict[str, Any] = {
     "type": "object",
     "description": (
-        "Repeat every field n times for n samples. `images` and `allowed` are repeated for one."
+        "Repeat every field n times for n samples. `images` and `allowed` are repeated for one, and"
+        " so is `regions` where nothing else is."
     ),
     "properties": {
         "image": {"type": "string", "format": "binary", "description": "An image file."},
+        "regions": {
+            "type": "string",
+            "format": "binary",
+            "description": "An .npz file of what a detector saw, in place of the image.",
+        },
         "text": {"type": "string"},
         "task": {"type": "string"},
         "criterion": {"type": "string", "enum": list(get_args(Criteria))},

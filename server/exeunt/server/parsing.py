@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -46,7 +47,7 @@ def check_media_type(content_type: str, content_encoding: str) -> str:
 
 
 def parse_body(body: bytes, kind: str, content_type: str, max_samples: int) -> Parsed:
-    """Return the samples of a body, checked field by field; images stay encoded.
+    """Return the samples of a body, checked field by field; files stay encoded.
 
     Raises:
         InputError: the body or a field of it is wrong; the message says which and how to mend it.
@@ -61,15 +62,15 @@ def parse_body(body: bytes, kind: str, content_type: str, max_samples: int) -> P
     many = isinstance(fields, list)
     entries = fields if isinstance(fields, list) else [fields]
     samples = []
-    for place, (values, image, images) in enumerate(entries):
+    for place, (values, files) in enumerate(entries):
         with named(place, len(entries)):
-            samples.append(sample_from_fields(values, image, images))
+            samples.append(sample_from_fields(values, files))
     if many and any(sample.stream for sample in samples):
         raise InvalidRequest("`stream` takes one sample, not a list: send it by itself")
     return Parsed(samples, many)
 
 
-_Entry = tuple[object, bytes | None, list[bytes] | None]
+_Entry = tuple[object, Mapping[str, object]]  # a sample's fields, and the contents of its files
 
 
 def _check_count(samples: int, max_samples: int) -> None:
@@ -94,8 +95,8 @@ def _json_samples(body: bytes, max_samples: int) -> "_Entry | list[_Entry]":
             raise InvalidRequest("`samples` must be a list")
     if isinstance(content, list):
         _check_count(len(content), max_samples)
-        return [(entry, None, None) for entry in content]
-    return content, None, None
+        return [(entry, {}) for entry in content]
+    return content, {}
 
 
 def _decode_json(body: bytes) -> object:
@@ -121,6 +122,10 @@ def _form_samples(body: bytes, content_type: str, max_samples: int) -> "_Entry |
     for part in parse_multipart(body, content_type):
         fields.setdefault(part.name, []).append(part)
     counts = {name: len(parts) for name, parts in fields.items() if name not in _LISTS}
+    others = {count for name, count in counts.items() if name != "regions"}
+    several = others == {1} and counts.get("regions", 1) > 1  # of one sample
+    if several:
+        del counts["regions"]
     count = max(counts.values(), default=1)
     if uneven := sorted(name for name, found in counts.items() if found != count):
         raise InvalidRequest(
@@ -130,24 +135,26 @@ def _form_samples(body: bytes, content_type: str, max_samples: int) -> "_Entry |
     if count > 1 and (whole := next((name for name in _LISTS if name in fields), None)):
         raise InvalidRequest(f"a form with `{whole}` is one sample: send a JSON list for several")
     _check_count(count, max_samples)
-    entries = [_form_sample(fields, place) for place in range(count)]
+    entries = [_form_sample(fields, place, several) for place in range(count)]
     return entries if count > 1 else entries[0]
 
 
-def _form_sample(fields: dict[str, list[Part]], place: int) -> _Entry:
+def _form_sample(fields: dict[str, list[Part]], place: int, several: bool) -> _Entry:
+    """Return the sample at a place; with `several`, all regions are the only sample's."""
     values: dict[str, object] = {}
-    image: bytes | None = None
-    images: list[bytes] | None = None
+    files: dict[str, object] = {}
     for name, parts in fields.items():
         if name == "images" and all(part.is_file for part in parts):
-            images = [bytes(part.content) for part in parts]
-        elif name == "image" and parts[place].is_file:
-            image = bytes(parts[place].content)
+            files["images"] = [bytes(part.content) for part in parts]
+        elif name == "regions" and several:
+            files["regions"] = [bytes(part.content) for part in parts]
+        elif name in ("image", "regions") and parts[place].is_file:
+            files[name] = bytes(parts[place].content)
         elif name in _LISTS:
             values[name] = [part.text() for part in parts]
         else:  # a file too: `-F text=@question.txt`
             values[name] = _value(name, parts[place].text())
-    return values, image, images
+    return values, files
 
 
 def _value(name: str, text: str) -> object:

@@ -1,11 +1,9 @@
 """What a request may say: the models of its body, and samples ready for the engine."""
 
-import base64
-import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,7 +11,9 @@ from exeunt.engine.decoding.options import MAX_ALLOWED, MAX_BEAMS, MAX_NGRAM, OP
 from exeunt.engine.errors import ImageError, InputError
 from exeunt.engine.exit_policy.format import Criteria
 from exeunt.engine.validation import dotted
-from exeunt.server.errors import InvalidRequest, MalformedBody
+from exeunt.server.base64_text import decode_base64
+from exeunt.server.errors import InvalidRequest
+from exeunt.server.regions import KINDS, RegionsField, regions_of
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True)]
@@ -45,7 +45,13 @@ class SampleBody(BaseModel):
     )
     text: str | None = Field(default=None, description="The question or statement.")
     choices: list[str] | None = Field(default=None, max_length=256)
-    regions: dict[str, Any] | None = Field(default=None, description="Detector features.")
+    regions: RegionsField | None = Field(
+        default=None,
+        description=(
+            "What a detector saw, in place of the image: an .npz file in base64, or arrays; a list"
+            " for models that take several images. See docs/regions.md."
+        ),
+    )
     task: str | None = Field(default=None, description="Which one, where a model has several.")
     criterion: Criteria | None = Field(
         default=None, description="In place of the exit policy's, where the server allows it."
@@ -86,7 +92,7 @@ class SamplesBody(BaseModel):
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample, its images as the bytes of files.
+    """One sample, its images as the bytes of files, its regions too or as arrays.
 
     inputs: what the engine takes. criterion, threshold: overrides. stream: whether its tokens are
     to be told one by one.
@@ -99,15 +105,18 @@ class Sample:
     stream: bool = False
 
 
-def sample_from_fields(
-    fields: object, image: bytes | None = None, images: list[bytes] | None = None
-) -> Sample:
-    """Return the sample that decoded JSON, or a form's text fields and files, describe.
+def sample_from_fields(fields: object, files: Mapping[str, object]) -> Sample:
+    """Return the sample that decoded JSON, or a form's text fields, describe.
+
+    Args:
+        fields: of a sample.
+        files: `image`, `images`, `regions`, as a form's files: their contents.
 
     Raises:
         InvalidRequest: a field is unknown or of the wrong kind.
-        MalformedBody: an image's base64 is broken.
+        MalformedBody: the base64 of an image or of regions is broken.
         ImageError: a URL stands where an image should be.
+        RegionsError: an array's data do not fit its shape.
     """
     if not isinstance(fields, dict):
         raise InvalidRequest(f"a sample is an object, found {_kind(fields)}")
@@ -116,45 +125,30 @@ def sample_from_fields(
     except ValidationError as error:
         raise InvalidRequest(_first_problem(error)) from None
     inputs: dict[str, object] = {
-        "image": image if body.image is None else decode_base64(body.image),
-        "images": images if body.images is None else [decode_base64(one) for one in body.images],
+        **files,
         "text": body.text,
         "choices": body.choices,
-        "regions": body.regions,
         "task": body.task,
         **{name: getattr(body, name) for name in OPTIONS},
     }
+    if body.image is not None:
+        inputs["image"] = _image(body.image)
+    if body.images is not None:
+        inputs["images"] = [_image(one) for one in body.images]
+    if body.regions is not None:
+        inputs["regions"] = regions_of(body.regions)
     given = {name: value for name, value in inputs.items() if value is not None}
     threshold = tuple(body.threshold) if isinstance(body.threshold, list) else body.threshold
     return Sample(given, body.criterion, threshold, body.task, body.stream)
 
 
-def decode_base64(text: str) -> bytes:
-    """Return the bytes of a base64 text or a `data:` URL, in either alphabet.
-
-    Raises:
-        MalformedBody: it is not base64.
-        ImageError: it is another kind of URL.
-    """
+def _image(text: str) -> bytes:
     if text[:8].lower().startswith(_URL_SCHEMES):
         raise ImageError(
             "the image is a URL, and URLs are never fetched: send the file itself, in base64 or"
             " as multipart/form-data"
         )
-    if text[:5].lower() == "data:":
-        head, comma, text = text.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise MalformedBody("the data URL is not of the form data:image/png;base64,...")
-    try:
-        return base64.b64decode(text.translate(_ALPHABET), validate=True)
-    except (binascii.Error, ValueError):  # ValueError: letters that are not ASCII
-        raise MalformedBody(
-            "the image is not valid base64: send the whole file in base64, with its padding"
-        ) from None
-
-
-# The URL-safe alphabet is taken too; line breaks, as `base64` prints them, are skipped.
-_ALPHABET = str.maketrans({"-": "+", "_": "/", "\n": None, "\r": None})
+    return decode_base64(text, "the image")
 
 
 @contextmanager
@@ -171,7 +165,7 @@ def named(place: int, count: int) -> Iterator[None]:
 def _first_problem(error: ValidationError) -> str:
     """Name the field and what was expected; never what was found, which is content."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    key = dotted(first["loc"])
+    key = dotted([part for part in first["loc"] if part not in KINDS])
     if first["type"] == "extra_forbidden":
         known = ", ".join(SampleBody.model_fields)
         return f"unknown field {key[:80]!r}: expected some of {known}"

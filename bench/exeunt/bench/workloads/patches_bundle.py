@@ -60,8 +60,8 @@ def _write(
     from exeunt.export.requirements import require_libraries
 
     require_libraries()
-    from exeunt.bench.workloads.alike import AlikeWriter
     from exeunt.bench.workloads.patches import patches_plan
+    from exeunt.export.alike import AlikeWriter
     from exeunt.export.bundle import write_bundle
 
     if progress:

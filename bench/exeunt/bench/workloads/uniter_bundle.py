@@ -53,8 +53,8 @@ def _write(
     from exeunt.export.requirements import require_libraries
 
     require_libraries()
-    from exeunt.bench.workloads.alike import AlikeWriter
     from exeunt.bench.workloads.uniter_plan import uniter_plan
+    from exeunt.export.alike import AlikeWriter
     from exeunt.export.bundle import write_bundle
 
     if progress:

@@ -1,4 +1,4 @@
-"""How an image and a text become raw tensors: the settings that travel with a bundle."""
+"""How an image, a detector's regions and a text become raw tensors: the settings that travel with a bundle."""
 
 from typing import Annotated, Literal
 
@@ -43,8 +43,20 @@ class TextSpec(Frozen):
     pad_id: int = Field(default=0, ge=0, lt=2**31)
 
 
+BOX_LAYOUTS = {
+    4: ("x1", "y1", "x2", "y2"),
+    6: ("x1", "y1", "x2", "y2", "w", "h"),
+    7: ("x1", "y1", "x2", "y2", "w", "h", "w*h"),
+}
+
+
 class RegionsSpec(Frozen):
-    """Detector features: their tensors and the layout of their boxes."""
+    """What a detector saw, in place of the image: the tensors, and the layout of the boxes.
+
+    features, boxes: float32 [R, feature_size] and [R, box_columns]; mask: [R], 0 where a region is
+    padding; of a row where a sample has several images. box_columns: see `BOX_LAYOUTS`.
+    box_units: `normalised` by the image's width and height, or `pixels`. max_regions: of one image.
+    """
 
     features: Name = "region_features"
     boxes: Name = "region_boxes"

@@ -15,6 +15,7 @@ from exeunt.engine.bundle.tensors import StateSpec, TensorSpec
 from exeunt.export.errors import ExportError
 from exeunt.export.families.checkpoint import WEIGHTS_FILE, invalid, read_json, read_weights
 from exeunt.export.families.demo import DemoConfig, DemoModel
+from exeunt.export.families.options import DEFAULTS, SourceOptions, check_options
 from exeunt.export.plan import BATCH, BundlePlan, Port, SegmentPlan, TensorMap
 
 LANE = "joint"
@@ -49,6 +50,7 @@ class DemoFamily:
     """The embedded demo model; see `exeunt.export.families.demo`."""
 
     name = "demo"
+    keys = ("stem.project.weight", "image_positions", "layers.*.qkv.weight", "heads.*.norm.weight")
 
     def detect(self, source: Path) -> bool:
         """Return whether `config.json` says that it is a demo model."""
@@ -58,8 +60,9 @@ class DemoFamily:
             return False
         return isinstance(config, dict) and config.get("family") == self.name
 
-    def describe(self, source: Path) -> BundlePlan:
+    def describe(self, source: Path, options: SourceOptions = DEFAULTS) -> BundlePlan:
         """Load the checkpoint and cut it; see `Family.describe`."""
+        check_options(self.name, options)
         model = _load(source)
         config = model.config
         labels = _read_labels(source, config)

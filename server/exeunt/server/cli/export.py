@@ -27,10 +27,35 @@ class LayerLayout(StrEnum):
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="Checkpoint directory.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Checkpoint directory, or a model's name on Hugging Face's hub (org/name).",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Where the bundle goes.", show_default=False)],
     family: Annotated[
         str | None, typer.Option(help="Model family; recognised from config.json by default.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the bundle answers; the task that the checkpoint's head fits."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="A tokenizer.json, or a directory with one; without it the bundle takes raw"
+            " tensors only, unless the checkpoint has its own."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="The answers' names: a JSON list, or one a line, as in training."),
+    ] = None,
+    parity: Annotated[
+        list[str] | None,
+        typer.Option(help="An official quirk to keep, by name; may be given again."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="The bundle's name; the family's own by default.")
@@ -72,6 +97,10 @@ def command(
 
         exeunt export my-checkpoint my-bundle --exit-policy policy.yaml --overwrite
 
+        exeunt export dandelin/vilt-b32-finetuned-vqa my-bundle
+
+        exeunt export my-uniter my-bundle --tokenizer tokenizer.json --labels answers.json
+
         exeunt export my-checkpoint my-int8-bundle --precision int8
     """
     from exeunt.export.requirements import require_libraries
@@ -81,18 +110,22 @@ def command(
     from rich.progress import Progress
 
     from exeunt.export.bundle import export_bundle
+    from exeunt.export.families.hf.hub import local_checkpoint
+    from exeunt.export.families.options import SourceOptions
 
+    checkpoint = local_checkpoint(source)
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("start", total=None)
+        shown = bar.add_task("start", total=None)
 
         def progress(step: str, done: int, steps: int) -> None:
-            bar.update(task, description=step, completed=done, total=steps)
+            bar.update(shown, description=step, completed=done, total=steps)
 
         report = export_bundle(
-            source,
+            checkpoint,
             out,
             family=family,
+            options=SourceOptions(task, labels, tokenizer, tuple(parity or ())),
             name=name,
             exit_policy=exit_policy,
             tolerance=tolerance,

@@ -6,6 +6,7 @@ import yaml
 from rich.table import Table
 
 from exeunt.engine.bundle import Bundle, Manifest
+from exeunt.engine.bundle.inputs import BOX_LAYOUTS, RegionsSpec
 from exeunt.engine.bundle.manifest import LaneSpec, PrecisionSpec, SegmentParity
 from exeunt.engine.bundle.tensors import (
     LOOP_TENSORS,
@@ -78,10 +79,20 @@ def _inputs(manifest: Manifest) -> Table:
             shown = {
                 key: value for key, value in settings.model_dump().items() if value is not None
             }
-            rows.append(["request", kind, _pairs(shown)])
+            said = _regions(settings) if isinstance(settings, RegionsSpec) else _pairs(shown)
+            rows.append(["request", kind, said])
     for name, bucket in manifest.buckets.items():
         rows.append(["bucket", name, f"a multiple of {bucket.multiple}, at most {bucket.most}"])
     return _table("Inputs", ["from", "name", "what"], rows)
+
+
+def _regions(spec: RegionsSpec) -> str:
+    columns = ", ".join(BOX_LAYOUTS[spec.box_columns])
+    units = "pixels" if spec.box_units == "pixels" else "normalised by width and height"
+    return (
+        f"at most {spec.max_regions}; features of {spec.feature_size} numbers -> {spec.features};"
+        f" boxes {columns}, {units} -> {spec.boxes}; mask -> {spec.mask}"
+    )
 
 
 def _lanes(manifest: Manifest) -> Table:

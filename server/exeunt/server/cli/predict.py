@@ -13,6 +13,14 @@ def command(
     image: Annotated[
         list[Path] | None, typer.Option("--image", help="An image file; repeat it for several.")
     ] = None,
+    regions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--regions",
+            metavar="FILE.npz",
+            help="What a detector saw, in place of the image; repeat it for several images.",
+        ),
+    ] = None,
     text: Annotated[str | None, typer.Option(help="The question or statement.")] = None,
     task: Annotated[str | None, typer.Option(help="Which, where a bundle has several.")] = None,
     bundle: Annotated[
@@ -43,6 +51,8 @@ def command(
 
     exeunt predict --image photo.png --text 'there is a cat' --exit-policy never --json
 
+    exeunt predict --bundle my-uniter --regions photo.npz --text 'what is on the table?'
+
     exeunt predict --bundle scenes --image scene.png --task caption --beams 3
     """
     from exeunt.engine import Engine
@@ -63,7 +73,8 @@ def command(
             "no_repeat_ngram": no_repeat_ngram,
             "allowed": allowed or None,
         }
-        sample = _sample(engine, image or [], {"text": text, "task": task, **generation})
+        fields: dict[str, object] = {"text": text, "task": task, **generation}
+        sample = _sample(engine, image or [], regions or [], fields)
         answer = engine.predict(sample)
         invariant = engine.manifest.batch_invariant
         if as_json:
@@ -81,17 +92,14 @@ def command(
             console.print("int8 layers, NOT batch-invariant: batch mates can change the answer")
 
 
-def _sample(engine: "Engine", images: list[Path], fields: dict[str, object]) -> dict[str, object]:
-    """Return what the engine takes: the images' files, and the fields that were named."""
+def _sample(
+    engine: "Engine", images: list[Path], regions: list[Path], fields: dict[str, object]
+) -> dict[str, object]:
+    """Return what the engine takes: the contents of files, and the fields that were named."""
     from exeunt.engine.errors import InputError
 
-    contents = []
-    for path in images:
-        try:
-            contents.append(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot read the image {path}: {error.strerror}") from None
     spec = engine.manifest.inputs.image
+    contents = [_content(path, "image") for path in images]
     sample = dict(fields)
     if spec is not None and spec.count > 1:
         sample["images"] = contents
@@ -99,4 +107,16 @@ def _sample(engine: "Engine", images: list[Path], fields: dict[str, object]) -> 
         raise InputError(f"this model takes one image, found {len(contents)}: give --image once")
     elif contents:
         sample["image"] = contents[0]
+    seen = [_content(path, "regions") for path in regions]
+    if seen:
+        sample["regions"] = seen if len(seen) > 1 else seen[0]
     return {name: value for name, value in sample.items() if value is not None}
+
+
+def _content(path: Path, what: str) -> bytes:
+    from exeunt.engine.errors import InputError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the {what} {path}: {error.strerror}") from None

@@ -6,7 +6,6 @@ checkpoint cannot say.
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from exeunt.export.families.checkpoint import WEIGHTS_FILE, invalid, read_json, 
 from exeunt.export.families.ofa.config import OfaConfig, config_of_cfg
 from exeunt.export.families.ofa.model import OfaModel
 from exeunt.export.families.ofa.positions import MOST_POSITIONS, token_bucket
+from exeunt.export.families.weights import load_pickle
 
 CONFIG_FILE = "config.json"
 OPTIONS_FILE = "export.json"
@@ -149,26 +149,14 @@ def _only_pickle(source: Path) -> Path:
 
 
 def _read_official(file: Path) -> tuple[OfaConfig, dict[str, Tensor]]:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ExportError(
-            f"{file} holds pickled objects, which can run any code when they are loaded"
-            f" ({_pickled(file)}): convert it once, where you trust it: load it there, replace"
-            " `cfg`, and each of its groups, by plain dicts (`vars(cfg['model'])` of a Namespace),"
-            " set `args` to None, keep `cfg` and `model` only, and torch.save it again"
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise ExportError(
-            f"{file} is damaged: {_first_line(error)}; copy the checkpoint again"
-        ) from None
+    content = load_pickle(file)
     cfg, weights = (
         content.get(name) if isinstance(content, dict) else None for name in ("cfg", "model")
     )
     if not isinstance(cfg, Mapping) or not isinstance(weights, dict):
         raise ExportError(
-            f"{file} is no checkpoint of OFA: expected a dict with `cfg` (plain dicts) and `model`"
-            " (tensors by name)"
+            f"{file} is no checkpoint of OFA: expected a dict with `cfg` (dicts or Namespaces) and"
+            " `model` (tensors by name)"
         )
     try:
         return config_of_cfg(cfg), weights
@@ -232,15 +220,3 @@ def _check_buckets(config: OfaConfig, found: Mapping[str, Tensor], file: Path) -
                 f"{file}: {name!r} is not made as token_bucket_size {config.token_bucket_size}"
                 " says: text positions would get other biases than in training"
             )
-
-
-def _pickled(file: Path) -> str:
-    """Return the names of what the file would load beside tensors."""
-    try:
-        return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file)))
-    except (pickle.UnpicklingError, ValueError, RuntimeError):  # an old file, or no pickle at all
-        return "of a kind that cannot be told"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

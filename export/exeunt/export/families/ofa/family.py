@@ -17,11 +17,17 @@ from exeunt.export.families.ofa import plan as parts
 from exeunt.export.families.ofa.checkpoint import CONFIG_FILE, load_model, read_options
 from exeunt.export.families.ofa.config import PAD, OfaConfig
 from exeunt.export.families.ofa.decoder_plan import HEAD
+from exeunt.export.families.options import (
+    DEFAULTS,
+    TOKENIZER_FILE,
+    SourceOptions,
+    check_options,
+    tokenizer_file,
+)
 from exeunt.export.parity.loop import loop_tokens
 from exeunt.export.plan import BundlePlan, TensorMap
 
 CFG_FILE = "cfg.json"  # the `cfg` of an official checkpoint, beside it
-TOKENIZER_FILE = "tokenizer.json"
 PREPROCESSOR_FILE = "preprocessor.json"
 # Texts padded to a multiple of eight share batches, in the decoder too, whose rows attend to them;
 # finer multiples pad less, but leave more batches half empty.
@@ -38,6 +44,12 @@ class OfaFamily:
     """OFA and MuE; see `exeunt.export.families.ofa.checkpoint` for the formats."""
 
     name = "ofa"
+    keys = (
+        "encoder.layers.*.self_attn.q_proj.weight",
+        "encoder.embed_images.conv1.weight",
+        "encoder.image_rel_pos_table_list.*.weight",
+        "decoder.layers.*.encoder_attn.q_proj.weight",
+    )
 
     def detect(self, source: Path) -> bool:
         """Return whether `config.json`, or the `cfg.json` of an official one, speaks of OFA."""
@@ -47,10 +59,12 @@ class OfaFamily:
         model = _peek(source / CFG_FILE).get("model")
         return isinstance(model, dict) and str(model.get("arch", "")).startswith(self.name)
 
-    def describe(self, source: Path) -> BundlePlan:
+    def describe(self, source: Path, options: SourceOptions = DEFAULTS) -> BundlePlan:
         """Load the checkpoint and cut it; see `Family.describe`."""
-        model, options = load_model(source), read_options(source)
+        check_options(self.name, options, takes=("tokenizer",))
+        model, told = load_model(source), read_options(source)
         config = model.config
+        tokenizer = tokenizer_file(options, config.vocab, spare=config.vocab) or _own(source)
         lanes = parts.lanes(config)
         loop = lanes[-1].loop
         assert loop is not None, "the decoder loops"
@@ -68,15 +82,15 @@ class OfaFamily:
         return BundlePlan(
             family=self.name,
             name=self.name,
-            tasks=tuple(TaskSpec(**task.model_dump()) for task in options.tasks),
+            tasks=tuple(TaskSpec(**task.model_dump()) for task in told.tasks),
             tensors=parts.tensors(config),
-            inputs=_inputs(source, config),
+            inputs=_inputs(source, config, tokenizer),
             lanes=lanes,
             segments=parts.segments(model),
             whole=whole,
             draw=draw,
             lengths=tuple(sorted({1, min(PAD_TO_MULTIPLE, longest), min(20, longest)})),
-            files=_files(source),
+            files={TOKENIZER_FILE: tokenizer} if tokenizer else {},
             buckets={"T": BucketSpec(multiple=PAD_TO_MULTIPLE, most=longest)},
         )
 
@@ -89,14 +103,14 @@ def _peek(file: Path) -> dict[str, object]:
     return content if isinstance(content, dict) else {}
 
 
-def _files(source: Path) -> dict[str, Path]:
+def _own(source: Path) -> Path | None:
     file = source / TOKENIZER_FILE
-    return {TOKENIZER_FILE: file} if file.is_file() else {}
+    return file if file.is_file() else None
 
 
-def _inputs(source: Path, config: OfaConfig) -> InputsSpec:
+def _inputs(source: Path, config: OfaConfig, tokenizer: Path | None) -> InputsSpec:
     """Return how image and text become tensors; without a tokenizer only raw tensors are taken."""
-    if not _files(source):
+    if tokenizer is None:
         return InputsSpec()
     return InputsSpec(
         image=_image(source / PREPROCESSOR_FILE, config),

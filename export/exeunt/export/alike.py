@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from torch import nn
 
 from exeunt.engine.backends.base import Array
 from exeunt.export.onnx_writer import write_segment
@@ -31,7 +32,7 @@ class AlikeWriter:
             ExportError: the module cannot be traced.
         """
         shapes = [tuple(example.shape) for example in segment.examples]
-        key = f"{segment.kind} {segment.module} {segment.inputs} {segment.outputs} {shapes}"
+        key = f"{segment.kind} {_shown(segment.module)} {segment.inputs} {segment.outputs} {shapes}"
         if key not in self._traced:
             write_segment(segment, file)
             graph = onnx.load(file)
@@ -48,6 +49,15 @@ class AlikeWriter:
                 value = parameters[name].T if transposed else parameters[name]
                 initializer.raw_data = numpy_helper.from_array(value).raw_data
         file.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _shown(module: nn.Module) -> str:
+    """Return the modules' classes and sizes, with the numbers that their own text leaves out."""
+    told = [
+        {name: value for name, value in vars(part).items() if isinstance(value, int | float | str)}
+        for part in module.modules()
+    ]
+    return f"{module} {told}"
 
 
 def _parameters(segment: SegmentPlan) -> dict[str, Array]:

@@ -1,0 +1,1 @@
+"""BERT with exits for texts: DeeBERT's and PABEE's classifiers of sequences."""

@@ -1,0 +1,1 @@
+"""The models of torch layers, their parameters named as in the official checkpoints."""

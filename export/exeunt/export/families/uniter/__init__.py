@@ -1,0 +1,1 @@
+"""UNITER, VILLA and UNITER-MSD."""

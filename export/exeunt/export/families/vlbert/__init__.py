@@ -1,0 +1,1 @@
+"""VL-BERT on a detector's regions."""
