@@ -1,4 +1,4 @@
-"""How an image, a detector's regions and a text become raw tensors: the settings that travel with a bundle."""
+"""How images, regions and texts become raw tensors: the settings that travel with a bundle."""
 
 from typing import Annotated, Literal
 
