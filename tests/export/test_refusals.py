@@ -83,10 +83,10 @@ def test_missing_source_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_family_names_the_known_ones(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="unknown family 'flamingo': this version exports demo"):
+    with pytest.raises(ExportError, match=r"unknown family 'flamingo': .* exports .*demo,"):
         export_bundle(checkpoint, tmp_path / "out", family="flamingo")
     (tmp_path / "config.json").write_text('{"model_type": "flamingo"}')
-    with pytest.raises(ExportError, match=r"not a checkpoint of a family .*\(demo, .*ofa.*\)"):
+    with pytest.raises(ExportError, match=r"not a checkpoint of a family .*\(.*demo, .*ofa.*\)"):
         export_bundle(tmp_path, tmp_path.parent / "out")
 
 
