@@ -53,11 +53,12 @@ def _text_sizes(manifest: Manifest) -> Sequence[int]:
 
 def _blank(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Array]:
     rows = max(lane.rows for lane in manifest.lanes)
-    text = manifest.inputs.text
+    text, regions = manifest.inputs.text, manifest.inputs.regions
+    masks = {spec.mask for spec in (text, regions) if spec is not None}
     tensors = {}
     for name, spec in manifest.tensors.items():
         own = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
         shape = ((rows,) if spec.per == "row" else ()) + own
-        is_mask = name == text.mask if text else name.endswith("mask")
+        is_mask = name in masks if text else name.endswith("mask")
         tensors[name] = np.full(shape, 1 if is_mask else 0, dtype=spec.dtype)
     return tensors

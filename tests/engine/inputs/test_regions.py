@@ -16,6 +16,7 @@ from exeunt.engine.errors import BundleError, InputError
 from exeunt.engine.inputs import RegionsError, RegionsProcessor
 from exeunt.engine.inputs.regions.boxes import Units, arranged
 from exeunt.engine.inputs.regions.choice import chosen
+from exeunt.engine.warm_up import warm_up_samples
 from tests.support.manifests import fake_bundle, manifest, single_stream
 from tests.support.regions import BUCKET, FEATURES, detected, npz, regions_parts, taking_regions
 
@@ -272,3 +273,10 @@ def test_tensors_that_do_not_fit_the_layout_are_refused(
     bundle = fake_bundle(manifest("regions", parts), tmp_path)
     with pytest.raises(BundleError, match=r"`inputs.regions` needs the tensors"):
         Engine.open(bundle, backend=FakeBackend())
+
+
+def test_warm_up_takes_regions_for_valid() -> None:
+    for sample in warm_up_samples(taking_regions(), {}):
+        assert sample["region_mask"].all()
+        assert sample["attention_mask"].all()
+        assert not sample["region_features"].any()
